@@ -1,0 +1,5 @@
+"""Concurrent operations become one round trip."""
+
+from holdfast.coalesce.batcher import Batcher
+
+__all__ = ["Batcher"]

@@ -1,0 +1,121 @@
+"""Every exception that Holdfast raises, as one tree.
+
+::
+
+    HoldfastError
+    ├── StoreError
+    │   ├── StoreUnavailable      the store did not answer, or could not finish; `maybe_applied` says what is known
+    │   │   └── Overloaded        the bounded queue in front of the store is full; nothing was sent
+    │   ├── StoreMisconfigured    the URL, an option or the server's set-up is wrong; nothing was done
+    │   │   └── MissingExtra      the client library is not installed; the message is the pip line
+    │   ├── NotMigrated           the tables are missing or old; the message says how to make them
+    │   └── Closed                used before it was opened or after it was closed
+    └── PersistError
+        ├── DuplicateKey          `create` found a live value
+        ├── VersionConflict       the value is not the version named, or is gone
+        ├── InvalidConversion     what is stored is not what was asked for
+        ├── LockBusy              the lock was not free in time
+        └── LockLost              the lock's lease ended under its holder
+
+Wrong arguments are `ValueError` and `TypeError`, as everywhere in Python.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+__all__ = [
+    "Closed",
+    "DuplicateKey",
+    "HoldfastError",
+    "InvalidConversion",
+    "LockBusy",
+    "LockLost",
+    "MissingExtra",
+    "NotMigrated",
+    "Overloaded",
+    "PersistError",
+    "StoreError",
+    "StoreMisconfigured",
+    "StoreUnavailable",
+    "VersionConflict",
+]
+
+
+class HoldfastError(Exception):
+    """Root of everything Holdfast raises."""
+
+
+class StoreError(HoldfastError):
+    """The store, rather than the data, is the problem."""
+
+
+class StoreUnavailable(StoreError):
+    """The store did not answer, or could not finish what was asked.
+
+    `maybe_applied` is false where it is certain that nothing was changed, and
+    true where a write's bytes may have reached the store before the connection
+    was lost. Holdfast never repeats such a write: only the caller can know
+    whether a second time does harm.
+    """
+
+    maybe_applied: bool
+
+    def __init__(self, message: str, *, maybe_applied: bool = False) -> None:
+        super().__init__(message)
+        self.maybe_applied = maybe_applied
+
+
+class Overloaded(StoreUnavailable):
+    """The bounded queue in front of the store is full; nothing was sent."""
+
+
+class StoreMisconfigured(StoreError):
+    """The URL, one of its options, or the server's own set-up is wrong."""
+
+
+class MissingExtra(StoreMisconfigured, ImportError):
+    """A client library is not installed; the message is the line that installs it."""
+
+
+class NotMigrated(StoreError):
+    """The store's tables are missing or older than this version of Holdfast."""
+
+
+class Closed(StoreError):
+    """Used before it was opened, or after it was closed."""
+
+
+class PersistError(HoldfastError):
+    """A fact about one stored value."""
+
+
+class DuplicateKey(PersistError):
+    """`create` found a live value under the key."""
+
+
+class VersionConflict(PersistError):
+    """The stored value is not the version that was named, or there is none."""
+
+
+class InvalidConversion(PersistError):
+    """What is stored cannot be read as the type that was asked for."""
+
+
+class LockBusy(PersistError):
+    """The lock was not free within the time allowed."""
+
+
+class LockLost(PersistError):
+    """The lock's lease ended, or was taken, while its holder was at work."""
+
+
+_E = TypeVar("_E", bound=BaseException)
+
+
+def again(error: _E) -> _E:
+    """A fresh exception that says the same, so that no two waiters share a traceback."""
+    twin = copy.copy(error)
+    twin.__cause__ = error.__cause__
+    return twin

@@ -1,0 +1,104 @@
+"""What Holdfast tells whoever listens: one small record per fact.
+
+Logging, metrics and tracing subscribe; the library itself logs nothing::
+
+    from holdfast import events
+
+    stop = events.subscribe(lambda event: print(event))
+    ...
+    stop()
+
+A listener is called on the thread and loop where the fact happened, must not
+block, and must not raise: what it raises is logged and stops nothing else.
+With nobody subscribed an event is never built.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import msgspec
+
+__all__ = [
+    "BatchApplied",
+    "Connected",
+    "Disconnected",
+    "Event",
+    "Listener",
+    "OperationApplied",
+    "Swept",
+    "listening",
+    "publish",
+    "subscribe",
+]
+
+
+class BatchApplied(msgspec.Struct, frozen=True):
+    """One round trip to a store ended."""
+
+    store: str  # the driver's name: "redis", "sqlite", ...
+    operations: Mapping[str, int]  # how many of each kind: {"get": 31, "set": 2}
+    seconds: float  # from hand-over to answer
+    error: str | None  # class name of what the whole round trip failed with
+
+
+class OperationApplied(msgspec.Struct, frozen=True):
+    """One operation was answered at once, without a round trip."""
+
+    store: str
+    operation: str
+
+
+class Connected(msgspec.Struct, frozen=True):
+    """An engine has a connection: its first, or again after a loss."""
+
+    store: str
+    attempts: int  # 1 where the first attempt succeeded
+
+
+class Disconnected(msgspec.Struct, frozen=True):
+    """An engine lost its connection and is trying to get it back."""
+
+    store: str
+    reason: str
+
+
+class Swept(msgspec.Struct, frozen=True):
+    """A chunk of expired values was deleted."""
+
+    store: str
+    removed: int
+
+
+Event: TypeAlias = BatchApplied | OperationApplied | Connected | Disconnected | Swept
+Listener: TypeAlias = Callable[[Event], None]
+
+_listeners: tuple[Listener, ...] = ()
+
+
+def subscribe(listener: Listener) -> Callable[[], None]:
+    """Call `listener` with every event of this process; the answer ends that."""
+    global _listeners
+    _listeners = (*_listeners, listener)
+
+    def unsubscribe() -> None:
+        global _listeners
+        _listeners = tuple(each for each in _listeners if each is not listener)
+
+    return unsubscribe
+
+
+def listening() -> bool:
+    """Whether anyone would hear: ask before building an event on a hot path."""
+    return bool(_listeners)
+
+
+def publish(event: Event) -> None:
+    """Hand the event to every listener."""
+    for listener in _listeners:
+        try:
+            listener(event)
+        except Exception:  # noqa: BLE001 - a listener's fault must not become the store's
+            logging.getLogger("holdfast.events").exception("listener failed on %s", type(event).__name__)

@@ -1,0 +1,1 @@
+"""One file an engine; `persist/registry.py` says which URL leads where."""
