@@ -1,0 +1,263 @@
+"""How a batch becomes statements that each name a key once: for drivers that speak SQL.
+
+SQL applies one kind of change to a set of rows, and Postgres refuses a key that
+comes twice in one upsert. So a batch is cut into *waves*: operations of one
+kind, each key once, sorted by key (whoever locks rows in one order cannot
+deadlock with another who does). Waves are sent one after the other; what a key
+was told first is in an earlier wave than what it was told later.
+
+A busy key must not cost a round trip an operation. Neighbours in one key's
+history that are of one kind are folded into one operation, and the answers of
+the others follow from its answer:
+
+=========  =============================================  ==========================================
+kind       sent                                           the others are answered
+=========  =============================================  ==========================================
+Set        the last value; the last lifetime that is      None
+           not `KEEP`, else `KEEP`
+Create     the first                                      False: by then a live value exists
+Replace    the first of several that name one version     None: by then it is another version
+Remove     the first of several that name one version,    False: by then it is gone
+           or of any after one that names none
+Touch      the last                                       as the one that was sent
+GetRenew   the last                                       as the one that was sent
+Increment  the sum, with the lifetime of the first        the sums on the way
+Get ...    one of them                                    as the one that was sent
+=========  =============================================  ==========================================
+
+A folded Increment stands for several only if *every* sum on the way stays in
+the 64-bit range, which depends on what is stored: `bounds` says between which
+stored values it does. Outside of them the driver changes nothing, and sends the
+operations one by one (`unfolded`), each with the answer it deserves.
+
+`Clear` is a write to keys that nobody has counted: whatever came before it in
+the batch is in an earlier wave, whatever came after in a later one. Reads may
+see any state in between and go first, before anything that could fail.
+
+Pure: no clock, no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import Any, Final, TypeAlias, cast
+
+import msgspec
+
+from holdfast.errors import again
+from holdfast.persist.driver import (
+    KEEP,
+    Clear,
+    Create,
+    Get,
+    GetEntry,
+    GetRenew,
+    Increment,
+    Keys,
+    Operation,
+    Outcome,
+    Remove,
+    Replace,
+    Set,
+    Touch,
+)
+
+__all__ = ["INT64_MAX", "INT64_MIN", "Wave", "bounds", "halves", "spread", "unfolded", "waves"]
+
+INT64_MIN: Final = -(1 << 63)
+INT64_MAX: Final = (1 << 63) - 1
+
+
+class Wave(msgspec.Struct, frozen=True):
+    """Operations of one kind for one statement: each key once, in key order. `Keys`, `Clear` come alone."""
+
+    kind: type[Operation]
+    ops: Sequence[Operation]  # as they are sent: a folded one is not in the batch
+    places: Sequence[int]  # where in the batch each one's answer goes (a folded one's first)
+    folded: dict[int, list[int]]  # index in `ops` -> every place that it answers for, in order
+
+
+def waves(batch: Sequence[Operation]) -> list[Wave]:
+    """The statements for this batch, in the order in which they must take effect."""
+    kind = type(batch[0])
+    if len(batch) == 1:
+        return [Wave(kind, batch, (0,), {})]
+    if kind not in _ALONE and len(set(map(type, batch))) == 1:
+        keys = [op.key for op in batch]
+        if len(set(keys)) == len(keys):  # nearly always: one kind, no key twice
+            places = sorted(range(len(keys)), key=keys.__getitem__)
+            return [Wave(kind, [batch[place] for place in places], places, {})]
+    return _sorted_out(batch)
+
+
+def bounds(wave: Wave, batch: Sequence[Operation]) -> tuple[list[int], list[int]]:
+    """For each Increment of the wave: the least and the greatest stored value over which it takes effect."""
+    least: list[int] = []
+    most: list[int] = []
+    for at, op in enumerate(cast("Sequence[Increment]", wave.ops)):
+        places = wave.folded.get(at)
+        if places is None:
+            low, high = min(op.by, 0), max(op.by, 0)
+        else:
+            sums = _sums(batch, places)
+            low, high = min(0, *sums), max(0, *sums)
+        least.append(max(INT64_MIN, INT64_MIN - low))
+        most.append(min(INT64_MAX, INT64_MAX - high))
+    return least, most
+
+
+def unfolded(wave: Wave, at: int, batch: Sequence[Operation]) -> Iterator[Wave]:
+    """What `wave.ops[at]` stands for, one wave each."""
+    for place in wave.folded.get(at, ()):
+        yield Wave(wave.kind, (batch[place],), (place,), {})
+
+
+def halves(wave: Wave) -> tuple[Wave, Wave]:
+    """The wave as two smaller ones: how a driver finds the one operation that a statement was refused for."""
+    middle = len(wave.ops) // 2
+    first = {at: places for at, places in wave.folded.items() if at < middle}
+    second = {at - middle: places for at, places in wave.folded.items() if at >= middle}
+    return (
+        Wave(wave.kind, wave.ops[:middle], wave.places[:middle], first),
+        Wave(wave.kind, wave.ops[middle:], wave.places[middle:], second),
+    )
+
+
+def spread(
+    wave: Wave, answers: Sequence[Outcome], batch: Sequence[Operation], outcomes: list[Outcome]
+) -> None:
+    """Put the answers, one for each of `wave.ops`, where they belong in the batch's outcomes."""
+    for place, answer in zip(wave.places, answers, strict=True):
+        outcomes[place] = answer
+    for at, places in wave.folded.items():
+        answer = answers[at]
+        if isinstance(answer, Exception):
+            for place in places[1:]:
+                outcomes[place] = again(answer)  # no two waiters share an exception
+        elif wave.kind is Increment:
+            before = answer - cast("Increment", wave.ops[at]).by
+            for place, total in zip(places, _sums(batch, places), strict=True):
+                outcomes[place] = before + total
+        else:
+            rest = _AFTER_THE_FIRST.get(wave.kind, answer)
+            for place in places[1:]:
+                outcomes[place] = rest
+
+
+# --- the general case: keys that come twice, kinds mixed ---
+
+_Level: TypeAlias = dict[type, list["_Step"]]
+
+
+class _Step:
+    """One operation as it will be sent."""
+
+    __slots__ = ("level", "op", "places")
+
+    def __init__(self, op: Any, place: int, level: int) -> None:
+        self.op = op
+        self.places = [place]
+        self.level = level
+
+
+def _sorted_out(batch: Sequence[Operation]) -> list[Wave]:
+    reads: dict[tuple[type, str], _Step] = {}
+    first: list[Wave] = []
+    then: list[Wave] = []
+    last: dict[str, _Step] = {}  # the latest step of each key since the last Clear
+    levels: list[_Level] = []
+    for place, op in enumerate(batch):
+        kind = type(op)
+        if kind is Get or kind is GetEntry:
+            step = reads.setdefault((kind, op.key), _Step(op, place, 0))
+            if step.places[0] != place:
+                step.places.append(place)
+        elif kind is Keys:
+            first.append(Wave(kind, (op,), (place,), {}))
+        elif kind is Clear:
+            then += _waves_of(levels)
+            then.append(Wave(kind, (op,), (place,), {}))
+            last, levels = {}, []
+        else:
+            _write(op, place, last, levels)
+    grouped: _Level = {}
+    for (kind, _), step in reads.items():
+        grouped.setdefault(kind, []).append(step)
+    return _waves_of([grouped]) + first + then + _waves_of(levels)
+
+
+def _write(op: Operation, place: int, last: dict[str, _Step], levels: list[_Level]) -> None:
+    before = last.get(op.key)
+    if before is not None and type(before.op) is type(op):
+        folded = _FOLDS[type(op)](before.op, op)
+        if folded is not None:
+            before.op = folded
+            before.places.append(place)
+            return
+    step = _Step(op, place, 0 if before is None else before.level + 1)
+    last[op.key] = step
+    if step.level == len(levels):
+        levels.append({})
+    levels[step.level].setdefault(type(op), []).append(step)
+
+
+def _waves_of(levels: Sequence[_Level]) -> list[Wave]:
+    found: list[Wave] = []
+    for level in levels:
+        for kind, steps in level.items():
+            steps.sort(key=_key)
+            folded = {at: step.places for at, step in enumerate(steps) if len(step.places) > 1}
+            found.append(Wave(kind, [step.op for step in steps], [step.places[0] for step in steps], folded))
+    return found
+
+
+def _key(step: _Step) -> str:
+    return cast("str", step.op.key)
+
+
+def _sums(batch: Sequence[Operation], places: Sequence[int]) -> list[int]:
+    return list(accumulate(cast("Increment", batch[place]).by for place in places))
+
+
+# --- folding: what two neighbours of one kind are together, or None where it takes both ---
+
+
+def _set(first: Set, second: Set) -> Set:
+    return Set(second.key, second.value, first.ttl if second.ttl is KEEP else second.ttl)
+
+
+def _first(first: Create, second: Create) -> Create:
+    return first
+
+
+def _last(first: Operation, second: Operation) -> Operation:
+    return second
+
+
+def _replace(first: Replace, second: Replace) -> Replace | None:
+    return first if first.version == second.version else None
+
+
+def _remove(first: Remove, second: Remove) -> Remove | None:
+    return first if first.version is None or first.version == second.version else None
+
+
+def _increment(first: Increment, second: Increment) -> Increment | None:
+    by = first.by + second.by
+    if not (INT64_MIN <= first.by <= INT64_MAX and INT64_MIN <= by <= INT64_MAX):
+        return None
+    return Increment(first.key, by, first.ttl)  # by the second the counter lives, and keeps its lifetime
+
+
+_FOLDS: dict[type, Callable[[Any, Any], Any]] = {
+    Set: _set,
+    Create: _first,
+    Replace: _replace,
+    Remove: _remove,
+    Touch: _last,
+    GetRenew: _last,
+    Increment: _increment,
+}
+_AFTER_THE_FIRST: dict[type, Outcome] = {Create: False, Remove: False, Replace: None}
+_ALONE = frozenset({Keys, Clear})
