@@ -100,5 +100,5 @@ def publish(event: Event) -> None:
     for listener in _listeners:
         try:
             listener(event)
-        except Exception:  # noqa: BLE001 - a listener's fault must not become the store's
+        except Exception:
             logging.getLogger("holdfast.events").exception("listener failed on %s", type(event).__name__)

@@ -86,7 +86,9 @@ class StoreURL(msgspec.Struct, frozen=True):
         except ValueError:
             value = float("nan")
         if not least <= value < float("inf"):
-            raise StoreMisconfigured(f"store URL {self}: {name}={text!r} is not a number of at least {least:g}")
+            raise StoreMisconfigured(
+                f"store URL {self}: {name}={text!r} is not a number of at least {least:g}"
+            )
         return value
 
     def __str__(self) -> str:

@@ -134,9 +134,7 @@ class _Batch(Generic[Op]):
 
     __slots__ = ("futures", "ops", "repeated", "started")
 
-    def __init__(
-        self, ops: list[Op], futures: list[asyncio.Future[Any]], *, repeated: bool = False
-    ) -> None:
+    def __init__(self, ops: list[Op], futures: list[asyncio.Future[Any]], *, repeated: bool = False) -> None:
         self.ops = ops
         self.futures = futures
         self.repeated = repeated

@@ -137,7 +137,7 @@ class Set(_Write, frozen=True, gc=False):
     """Store, whatever was there. `KEEP` keeps a live value's lifetime; nothing live: never expires. Outcome: None."""
 
     value: bytes
-    ttl: int | None | Keep
+    ttl: int | Keep | None
 
 
 class Create(_Write, frozen=True, gc=False):
@@ -152,7 +152,7 @@ class Replace(_Write, frozen=True, gc=False):
 
     value: bytes
     version: str
-    ttl: int | None | Keep
+    ttl: int | Keep | None
 
 
 class Remove(_Write, frozen=True, gc=False):

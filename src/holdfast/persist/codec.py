@@ -1,0 +1,79 @@
+"""Values to JSON text and back, by msgspec, with pydantic models where pydantic is installed.
+
+Pure. Encoders and decoders are made once a type and kept; messages name the
+place in the value (`$.user.age`) and the type expected, never what was stored.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import msgspec
+
+from holdfast.errors import InvalidConversion
+
+__all__ = ["decoder", "encode", "invalid"]
+
+
+def _pydantic_model(kind: object) -> bool:
+    """Whether this is a pydantic model class; without importing what nobody imported."""
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
+
+
+def _to_builtin(value: Any) -> Any:
+    if _pydantic_model(type(value)):
+        return msgspec.Raw(value.model_dump_json(by_alias=True, round_trip=True).encode())
+    raise TypeError(f"values of type {type(value).__name__} cannot be stored")
+
+
+def _from_builtin(kind: type, value: Any) -> Any:
+    if _pydantic_model(kind):
+        return _validated(kind, msgspec.json.encode(value))
+    raise TypeError(f"values of type {kind.__name__} cannot be read")
+
+
+def _validated(kind: Any, text: bytes | str) -> Any:
+    """By pydantic's JSON mode, where a date is text, as it was stored."""
+    try:
+        return kind.model_validate_json(text)
+    except ValueError as exc:  # pydantic.ValidationError; its own text would quote the value
+        errors = getattr(exc, "errors", None)
+        details = errors(include_input=False, include_url=False) if errors else ()
+        places = "; ".join(f"{'.'.join(map(str, each['loc'])) or '$'}: {each['type']}" for each in details)
+        raise msgspec.ValidationError(f"{kind.__name__}: {places or 'invalid'}") from None
+
+
+_QUOTED = re.compile(r"'[^']*'")
+_encoder = msgspec.json.Encoder(enc_hook=_to_builtin)
+encode: Callable[[Any], bytes] = _encoder.encode
+"""The value as JSON text; `TypeError` where neither msgspec nor pydantic knows a way."""
+
+Decode: TypeAlias = Callable[[bytes | str], Any]
+_decoders: dict[Any, Decode] = {}
+
+
+def decoder(kind: Any) -> Decode:
+    """The function that reads JSON text as `kind`; it raises what msgspec raises."""
+    try:
+        return _decoders[kind]
+    except KeyError:
+        made = _decoders[kind] = _make(kind)
+        return made
+    except TypeError:  # an unhashable annotation
+        return _make(kind)
+
+
+def _make(kind: Any) -> Decode:
+    if _pydantic_model(kind):
+        return lambda text: _validated(kind, text)
+    return msgspec.json.Decoder(kind, dec_hook=_from_builtin).decode
+
+
+def invalid(operation: str, key: str, exc: Exception) -> InvalidConversion:
+    """What a caller is told of a value that is something else; quoted values are cut out."""
+    told = _QUOTED.sub("'…'", str(exc))
+    return InvalidConversion(f"{operation} {key!r}: {told}")

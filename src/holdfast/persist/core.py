@@ -1,0 +1,208 @@
+"""What all namespaces of one `Persist` share: the driver, the queue in front of it, the tasks behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final
+
+from holdfast import events
+from holdfast.coalesce import Batcher
+from holdfast.errors import Closed, NotMigrated, StoreError
+from holdfast.persist.driver import LATER, Driver, Operation, Outcome
+from holdfast.persist.lease import Lease, give_back
+from holdfast.persist.loader import Loaders
+from holdfast.persist.turns import Turns
+
+__all__ = ["Core"]
+
+SWEEP_LEASE: Final = "holdfast:s:sweep"
+"""One for the whole table, whatever namespaces live in it."""
+SWEEP_LEASE_MS: Final = 60_000
+SWEEP_ROWS: Final = 1_000
+SWEEP_PAUSE: Final = 0.2
+"""Seconds between two chunks: 5,000 rows a second are looked at, and a writer waits for one chunk at most."""
+SWEEP_REST: Final = 60.0
+"""Seconds between two walks of the table, and between two tries to become the process that walks it."""
+CHUNK: Final = 1_024
+"""Operations that one call of ours has in the queue at a time, so that `set_many` cannot crowd others out."""
+
+
+def _shut(op: Operation) -> Outcome:
+    raise Closed("persist: not open; use it inside `async with`")
+
+
+def _shut_submit(op: Operation, size: int = 0) -> asyncio.Future[Outcome]:
+    raise Closed("persist: not open; use it inside `async with`")
+
+
+class Core:
+    """Opened once, closed once; see `Persist`."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        *,
+        auto_migrate: bool | None,
+        max_bytes: int,
+        rest: float = SWEEP_REST,
+    ) -> None:
+        self.driver = driver
+        self.traits = driver.traits
+        self.max_bytes = max_bytes
+        self._rest = rest
+        self._auto_migrate = auto_migrate
+        self._batcher: Batcher[Operation] | None = None
+        self.turns = Turns()
+        self.loaders = Loaders(self.run, self.spawn)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._sweeper: asyncio.Task[None] | None = None
+        self.is_open = False
+        # Bound once, for the paths where every look-up counts.
+        self.submit: Callable[[Operation, int], asyncio.Future[Outcome]] = _shut_submit
+        self.now: Callable[[Operation], Outcome] = _shut
+        self.immediate: frozenset[type] = driver.traits.immediate
+
+    # --- life ---
+
+    async def open(self) -> None:
+        if self.is_open:
+            raise StoreError("persist: already open")
+        await self.driver.open()
+        try:
+            await self._check_tables()
+        except BaseException:
+            await self.driver.close()
+            raise
+        traits = self.traits
+        self._batcher = Batcher(
+            self.driver.apply,
+            name=traits.name,
+            lanes=traits.lanes,
+            pipeline=traits.pipeline,
+            max_ops=traits.max_ops,
+            max_bytes=traits.max_bytes,
+        )
+        self._batcher.start()
+        self.submit = self._batcher.submit
+        self.now = self.driver.now if self.immediate else _shut
+        self.is_open = True
+        if traits.sweeps:
+            self._sweeper = asyncio.create_task(self._sweep_forever(), name=f"holdfast {traits.name} sweep")
+
+    async def _check_tables(self) -> None:
+        wanted = self.traits.auto_migrate if self._auto_migrate is None else self._auto_migrate
+        if wanted:
+            await self.driver.migrate()
+        elif missing := await self.driver.pending():
+            raise NotMigrated(
+                f"{self.traits.name}: {len(missing)} migration(s) pending "
+                f"(next: {missing[0].capability} {missing[0].version}, {missing[0].summary}); "
+                "run `holdfast migrate`, `await persist.migrate()`, or open with auto_migrate=True"
+            )
+
+    async def close(self) -> None:
+        """Stop what runs by itself, finish what was asked for, give the engine back. Twice is once."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        self.submit, self.now = _shut_submit, _shut
+        running = [*self._tasks] if self._sweeper is None else [*self._tasks, self._sweeper]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+        try:
+            if self._batcher is not None:
+                await self._batcher.close()
+        finally:
+            await self.driver.close()
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """A task of ours: kept until it ends, cancelled and awaited at close."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # --- operations ---
+
+    async def run(self, op: Operation, size: int = 0) -> Outcome:
+        """One operation: at once where the driver can, else by the next batch."""
+        if type(op) in self.immediate:
+            outcome = self.now(op)
+            if outcome is not LATER:
+                if events.listening():
+                    self.tell(op)
+                return outcome
+        return await self.submit(op, size)
+
+    async def run_many(self, ops: Iterable[tuple[Operation, int]]) -> list[Outcome]:
+        """Many, in order, a bounded number in the queue at a time; the first failure is raised after all have ended."""
+        outcomes: list[Outcome] = []
+        chunk: list[tuple[Operation, int]] = []
+        for each in ops:
+            chunk.append(each)
+            if len(chunk) == CHUNK:
+                outcomes += await self._run_chunk(chunk)
+                chunk.clear()
+        return outcomes + await self._run_chunk(chunk)
+
+    async def _run_chunk(self, chunk: list[tuple[Operation, int]]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        waiting: list[tuple[int, asyncio.Future[Outcome]]] = []
+        for op, size in chunk:
+            outcome: Outcome = LATER
+            if type(op) in self.immediate:
+                outcome = self.now(op)
+                if outcome is not LATER and events.listening():
+                    self.tell(op)
+            if outcome is LATER:
+                waiting.append((len(outcomes), self.submit(op, size)))
+            outcomes.append(outcome)
+        if waiting:
+            answers = await asyncio.gather(*(future for _, future in waiting), return_exceptions=True)
+            for (at, _), answer in zip(waiting, answers, strict=True):
+                outcomes[at] = answer
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return outcomes
+
+    def tell(self, op: Operation) -> None:
+        events.publish(events.OperationApplied(self.traits.name, type(op).__name__.lower()))
+
+    # --- expired rows ---
+
+    async def _sweep_forever(self) -> None:
+        """Walk the table, rest, walk again; a store that is away is tried again after the rest."""
+        while True:
+            await asyncio.sleep(self._rest * random.uniform(0.5, 1.5))
+            lease = Lease(self.run, SWEEP_LEASE, SWEEP_LEASE_MS)
+            try:
+                if await lease.acquire():
+                    await self._sweep(lease)
+            except StoreError:
+                pass  # every caller is told by its own operation; there is nobody here to tell
+            finally:
+                if self.is_open:
+                    await give_back(lease)
+
+    async def _sweep(self, lease: Lease) -> None:
+        """One walk, for as long as the lease can be renewed."""
+        loop = asyncio.get_running_loop()
+        cursor: str | None = None
+        renewed = loop.time()
+        while True:
+            swept = await self.driver.sweep(cursor, SWEEP_ROWS)
+            if swept.removed and events.listening():
+                events.publish(events.Swept(self.traits.name, swept.removed))
+            cursor = swept.cursor
+            if cursor is None:
+                return
+            if loop.time() - renewed > SWEEP_LEASE_MS / 3000:
+                if not await lease.renew():
+                    return
+                renewed = loop.time()
+            await asyncio.sleep(SWEEP_PAUSE)
