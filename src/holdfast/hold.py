@@ -1,0 +1,143 @@
+"""`Holdfast`: every capability behind one URL, for the life of one application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+from holdfast.asgi import serve_lifespan
+from holdfast.persist import Persist
+from holdfast.persist.driver import Driver
+from holdfast.store import Health, Migration
+
+__all__ = ["Holdfast", "Lifespan"]
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Holdfast:
+    """What the application remembers, behind one store URL. No I/O until it is entered.
+
+    Three ways to open it, which may be combined; the first in opens, the last
+    out closes::
+
+        app = FastAPI(lifespan=hold.lifespan)      # Starlette, FastAPI, Litestar
+        app = hold.asgi(app)                       # any ASGI app; Django too
+        async with hold: ...                       # a script, a test
+
+    Args:
+        store: a URL, or a `persist` driver made by hand.
+        namespace: keeps applications apart in one store.
+        persist: a `Persist` of one's own, instead of one made from `store`.
+        auto_migrate: as for `Persist`.
+    """
+
+    def __init__(
+        self,
+        store: str | Driver = "memory://",
+        *,
+        namespace: str = "holdfast",
+        persist: Persist | None = None,
+        auto_migrate: bool | None = None,
+    ) -> None:
+        self.persist = persist or Persist(store, namespace=namespace, auto_migrate=auto_migrate)
+        self._turn = asyncio.Lock()
+        # INVARIANT: `persist` is open exactly while `_users` is more than zero.
+        self._users = 0
+        self._opened_by_use = False
+
+    async def __aenter__(self) -> Self:
+        async with self._turn:
+            if self._users == 0:
+                await self.persist.open()
+            self._users += 1
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        async with self._turn:
+            self._users -= 1
+            if self._users == 0:
+                self._opened_by_use = False
+                await self.persist.close()
+
+    def lifespan(self, app_or_lifespan: Any) -> Lifespan:
+        """The ASGI lifespan to give to a framework, or one that nests the framework's own.
+
+        ``FastAPI(lifespan=hold.lifespan)``, or
+        ``FastAPI(lifespan=hold.lifespan(existing))``: the store opens before
+        `existing` starts and closes after it has ended.
+        """
+        return Lifespan(self, app_or_lifespan)
+
+    def asgi(self, app: App) -> App:
+        """The app with the store open around it.
+
+        Where the server sends lifespan events, the store opens at startup and
+        closes at shutdown, whether `app` knows lifespan or not. Where none
+        arrive, it opens with the first request and stays open with the process.
+        """
+
+        async def held(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "lifespan":
+                await serve_lifespan(self, app, scope, receive, send)
+                return
+            if self._users == 0:
+                await self._open_by_use()
+            await app(scope, receive, send)
+
+        return held
+
+    async def _open_by_use(self) -> None:
+        async with self._turn:
+            if self._users == 0:
+                await self.persist.open()
+                self._users += 1
+                self._opened_by_use = True
+
+    async def close(self) -> None:
+        """Close a store that a request opened because no lifespan did; otherwise nothing."""
+        if self._opened_by_use:
+            await self.__aexit__()
+
+    async def migrate(self) -> Sequence[Migration]:
+        """Make or update the tables of every capability; what was applied."""
+        return await self.persist.migrate()
+
+    async def health(self) -> dict[str, Health]:
+        """Whether the store answers each capability, by its name. Never raises for a store that is down."""
+        return {"persist": await self.persist.health()}
+
+
+class Lifespan:
+    """Both forms of `Holdfast.lifespan`: a context manager, and a callable that makes one around another."""
+
+    def __init__(self, hold: Holdfast, app_or_lifespan: Any) -> None:
+        self._hold = hold
+        self._inner = app_or_lifespan
+
+    def __call__(self, app: Any) -> AbstractAsyncContextManager[Any]:
+        return self._nested(app)
+
+    @asynccontextmanager
+    async def _nested(self, app: Any) -> AsyncIterator[Any]:
+        async with self._hold, self._inner(app) as state:
+            yield state
+
+    async def __aenter__(self) -> None:
+        await self._hold.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._hold.__aexit__(kind, error, trace)
