@@ -1,0 +1,46 @@
+# Everything here needs Python 3.11+ and make; uv is used where it is installed.
+PORT ?= 8000
+STORE ?= sqlite:///holdfast.db
+VENV ?= .venv
+BENCH_VENV ?= .venv-bench
+BIN := $(VENV)/bin
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format soak bench docs clean setup
+
+help: ## what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: ## start the server on SQLite: make run PORT=8000 STORE=sqlite:///holdfast.db
+	@sh tools/setup.sh $(VENV) all
+	@exec $(BIN)/holdfast serve --port $(PORT) --store '$(STORE)'
+
+test: setup ## run the tests, with servers of their own on free ports
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/architecture
+
+format: setup ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+soak: setup ## the full figures: kills and faults on every engine, into docs/benchmarks.md
+	HOLDFAST_SOAK=1 $(BIN)/python -m pytest -m soak --override-ini addopts= -q tests $(ARGS)
+
+bench: ## every speed figure, side by side with its peers, into docs/benchmarks.md
+	@sh tools/setup.sh $(BENCH_VENV) bench
+	$(BENCH_VENV)/bin/python -m bench.persist --write $(ARGS)
+
+docs: setup ## the documentation site, into site/
+	$(BIN)/zensical build
+
+setup:
+	@sh tools/setup.sh $(VENV) dev
+
+clean: ## remove what was built; stores stay
+	rm -rf $(VENV) $(BENCH_VENV) site dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
