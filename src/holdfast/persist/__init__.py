@@ -10,13 +10,16 @@ from holdfast.errors import (
     VersionConflict,
 )
 from holdfast.persist.api import Entry, Persist, reserved
-from holdfast.persist.driver import KEEP
+from holdfast.persist.driver import KEEP, Keep
+from holdfast.persist.keys import Expires
 
 __all__ = [
     "KEEP",
     "DuplicateKey",
     "Entry",
+    "Expires",
     "InvalidConversion",
+    "Keep",
     "LockBusy",
     "LockLost",
     "Persist",
