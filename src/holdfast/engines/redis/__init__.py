@@ -1,0 +1,19 @@
+"""Redis and Valkey: one connection for commands, made by redis-py, spoken by a small protocol of ours.
+
+redis-py does what is hard about a connection (TLS, AUTH, SELECT, RESP3, unix
+sockets, Sentinel); from then on every command costs its bytes and nothing else:
+a batch is one write, its replies one future.
+
+=============  =======================================================================
+`wire`         one connection: bytes out, replies in, a watchdog
+`engine`       the connection that comes back: reconnects, what waits meanwhile, scripts
+`address`      URLs, Sentinel, what redis-py is told
+`refusals`     error replies as words, and as exceptions
+=============  =======================================================================
+"""
+
+from holdfast.engines.redis.address import Address
+from holdfast.engines.redis.engine import RedisEngine, Script, Server, pack
+from holdfast.engines.redis.refusals import Refusal, as_error, refusal_word
+
+__all__ = ["Address", "RedisEngine", "Refusal", "Script", "Server", "as_error", "pack", "refusal_word"]

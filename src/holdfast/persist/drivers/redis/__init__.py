@@ -1,0 +1,5 @@
+"""Persist on Redis and Valkey: one server (or its Sentinels), or a cluster."""
+
+from holdfast.persist.drivers.redis.driver import RedisDriver
+
+__all__ = ["RedisDriver"]

@@ -1,0 +1,120 @@
+"""What a Redis promises as it is configured, in words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from holdfast.engines.redis import RedisEngine
+from holdfast.errors import HoldfastError, StoreUnavailable
+from holdfast.store import Finding
+
+__all__ = ["findings"]
+
+
+async def findings(engine: RedisEngine) -> list[Finding]:
+    """A finding for each of version, role, durability, eviction and clock; a note where the server may not say."""
+    server = engine.server
+    told = [Finding("ok", "version", f"{server.name or 'redis'} {server.version or 'of unknown version'}")]
+    told.append(role(server.role))
+    config = await _config(engine)
+    if config is None:
+        text = "the server does not show its configuration (CONFIG is forbidden, as managed services do)"
+        told.append(Finding("note", "durability", f"{text}: ask its provider what survives a crash"))
+        told.append(Finding("note", "eviction", f"{text}: make sure that maxmemory-policy is noeviction"))
+    else:
+        told += [durability(config), eviction(config)]
+    told.append(await _clock(engine))
+    return told
+
+
+def role(name: str) -> Finding:
+    if name in ("", "master"):
+        return Finding("ok", "replication", "this server is the master")
+    return Finding("warning", "replication", f"this server is a read-only {name}: every write will fail")
+
+
+def durability(config: Mapping[str, str]) -> Finding:
+    """What is lost when redis-server is killed, and when the power goes."""
+    save = config.get("save", "")
+    if config.get("appendonly") == "yes":
+        sync = config.get("appendfsync", "everysec")
+        if sync == "always":
+            text = "appendonly with appendfsync always: every acknowledged write is on disk; nothing is lost"
+            return Finding("ok", "durability", text)
+        lost = (
+            "about one second of"
+            if sync == "everysec"
+            else "whatever the system had not yet written (tens of seconds) of"
+        )
+        return Finding(
+            "note",
+            "durability",
+            f"appendonly with appendfsync {sync}: a killed redis-server loses nothing that it had acknowledged,"
+            f" a power cut {lost} acknowledged writes",
+        )
+    if save:
+        return Finding(
+            "warning",
+            "durability",
+            f"snapshots only (save {save}): a killed redis-server or a power cut loses every write since the last one",
+        )
+    return Finding(
+        "warning",
+        "durability",
+        "no persistence (appendonly no, save empty): a restart of redis-server loses everything",
+    )
+
+
+def eviction(config: Mapping[str, str]) -> Finding:
+    """What happens when memory is full."""
+    policy = config.get("maxmemory-policy", "noeviction")
+    limit = config.get("maxmemory", "0")
+    if policy == "noeviction":
+        full = "when memory is full, writes fail" if limit != "0" else "no maxmemory is set"
+        return Finding("ok", "eviction", f"noeviction: {full}; no value vanishes")
+    if policy.startswith("volatile"):
+        text = f"{policy}: when memory is full, values that have an expiry vanish before it"
+    else:
+        text = f"{policy}: when memory is full, values vanish, locks and counters among them"
+    unless = " (no maxmemory is set, so not yet)" if limit == "0" else ""
+    return Finding("warning", "eviction", f"{text}{unless}; noeviction keeps them")
+
+
+async def _config(engine: RedisEngine) -> dict[str, str] | None:
+    found: dict[str, str] = {}
+    try:
+        for name in ("appendonly", "appendfsync", "save", "maxmemory", "maxmemory-policy"):
+            reply: Any = await engine.call("CONFIG", "GET", name)
+            pairs = (
+                list(reply.items())
+                if isinstance(reply, dict)
+                else list(zip(reply[::2], reply[1::2], strict=True))
+            )
+            found |= {key.decode(): value.decode() for key, value in pairs}
+    except StoreUnavailable:
+        raise
+    except HoldfastError:
+        return None
+    return found or None
+
+
+async def _clock(engine: RedisEngine) -> Finding:
+    before = time.time()
+    try:
+        seconds, micros = await engine.call("TIME")
+    except StoreUnavailable:
+        raise
+    except HoldfastError:
+        return Finding("note", "clock", "the server does not tell its time")
+    after = time.time()
+    skew = int(seconds) + int(micros) / 1e6 - (before + after) / 2
+    unsure = (after - before) / 2
+    if abs(skew) - unsure > 1.0:
+        return Finding(
+            "warning", "clock", f"the server's clock is {skew:+.1f} s off ours; its own decides about expiry"
+        )
+    return Finding(
+        "ok", "clock", "the server's clock agrees with ours to a second; its own decides about expiry"
+    )
