@@ -1,0 +1,106 @@
+"""Every registered persist driver has to pass the one suite.
+
+The classes are made by looping over the registry: a scheme that is new there
+is tested here, or fails `test_every_scheme_has_a_server_to_run_on` until
+`STORES` says how a store of that scheme is had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.persist.driver import Driver
+from holdfast.persist.registry import SCHEMES, driver_for, schemes
+from holdfast.testing import PersistSuite
+
+Fixture = Callable[[str], Any]
+Store = Callable[[Fixture, Path], str]
+
+
+def rescheme(url: str, scheme: str) -> str:
+    return f"{scheme}://{url.partition('://')[2]}"
+
+
+# Scheme, and what else stands in the name of the test: the URL of a store, from the fixtures and a directory.
+STORES: dict[str, Store] = {
+    "memory": lambda fixture, folder: "memory://",
+    "sqlite": lambda fixture, folder: f"sqlite:///{folder / 'app.db'}?synchronous=normal",
+    "redis": lambda fixture, folder: fixture("redis_url"),
+    "redis+cluster": lambda fixture, folder: fixture("redis_cluster_url"),
+    "valkey": lambda fixture, folder: rescheme(fixture("redis_url"), "valkey"),
+    "postgresql": lambda fixture, folder: fixture("postgres_url"),
+    "sqlalchemy": lambda fixture, folder: f"sqlalchemy+sqlite+aiosqlite:///{folder / 'app.db'}",
+    "sqlalchemy postgresql": lambda fixture, folder: rescheme(
+        fixture("postgres_url"), "sqlalchemy+postgresql+asyncpg"
+    ),
+    "sqlalchemy mysql": lambda fixture, folder: f"sqlalchemy+{fixture('mysql_url')}",
+}
+
+# The same driver class by another name, reached in another way: tested where the way is what is new.
+ALIASES = {
+    "rediss": "TLS is redis-py's; tests of the redis engine connect through it",
+    "redis+unix": "tests of the redis engine connect through it",
+    "redis+sentinel": "tests of the redis engine fail a master over",
+    "valkeys": "TLS is redis-py's",
+    "postgres": "another spelling of postgresql",
+}
+
+
+class RegisteredDriver(PersistSuite):
+    """The suite over the store that `STORES` names; not collected itself."""
+
+    __test__ = False
+    store: Store
+    url = ""
+
+    @pytest.fixture(autouse=True)
+    def _store(self, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+        self.url = type(self).store(request.getfixturevalue, tmp_path)
+
+    async def make_driver(self) -> Driver:
+        return driver_for(self.url)
+
+
+def class_for(name: str, via_now: bool) -> type[RegisteredDriver]:
+    words = name.replace("+", " ").split() + (["at once"] if via_now else [])
+    title = "Test" + "".join(word.title().replace(" ", "") for word in words)
+    made = type(
+        title,
+        (RegisteredDriver,),
+        {"__test__": True, "__module__": __name__, "store": staticmethod(STORES[name]), "via_now": via_now},
+    )
+    return made
+
+
+def answers_at_once(scheme: str) -> bool:
+    module, _, attribute = SCHEMES[scheme].target.partition(":")
+    try:
+        kind = getattr(import_module(module), attribute)
+    except ImportError:
+        return False  # the class fails loudly enough when it runs
+    traits = getattr(kind, "traits", None)
+    return bool(traits is not None and traits.immediate)
+
+
+for _name in STORES:
+    for _via_now in (False, True):
+        if not _via_now or answers_at_once(_name.split()[0]):
+            _class = class_for(_name, _via_now)
+            globals()[_class.__name__] = _class
+
+
+def test_every_scheme_has_a_server_to_run_on() -> None:
+    tested = {name.split()[0] for name in STORES}
+    missing = set(schemes()) - tested - set(ALIASES)
+    assert not missing, f"add to STORES how to have a store for: {', '.join(sorted(missing))}"
+
+
+def test_an_alias_is_the_same_driver_as_something_tested() -> None:
+    tested = {schemes()[name.split()[0]].target for name in STORES}
+    for alias in ALIASES:
+        assert SCHEMES[alias].target in tested, f"{alias} is a driver of its own: it needs an entry in STORES"
