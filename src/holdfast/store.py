@@ -6,9 +6,10 @@ Pure: standard library, msgspec and `errors` only.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Literal, TypeAlias
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import msgspec
 
@@ -52,9 +53,8 @@ class StoreURL(msgspec.Struct, frozen=True):
                 raise StoreMisconfigured(
                     f"store URL {masked(text)!r}: unknown option {name!r}{closest(name, known)}"
                 )
-        bare = urlunsplit(parts._replace(query=urlencode(rest)))
-        if not parts.netloc and text.startswith(f"{parts.scheme}://") and "://" not in bare:
-            bare = bare.replace(":", "://", 1)  # urlunsplit drops the slashes of an empty host
+        base = text.partition("?")[0]
+        bare = f"{base}?{urlencode(rest)}" if rest else base
         return cls(bare, parts.scheme, options)
 
     @property
@@ -103,20 +103,15 @@ def masked(text: str) -> str:
     head, sep, tail = text.partition("://")
     if not sep:
         return text
-    authority, slash, path = tail.partition("/")
-    if "@" in authority:
-        user, _, host = authority.rpartition("@")
+    if "@" in tail:  # the last one: a password may hold what should have been escaped
+        user, _, host = tail.rpartition("@")
         name, colon, _ = user.partition(":")
-        authority = f"{name}{':***' if colon else ''}@{host}"
-    path, question, query = path.partition("?")
-    if query:
-        pairs = parse_qsl(query, keep_blank_values=True)
-        query = "&".join(f"{name}={'***' if _secret(name) else value}" for name, value in pairs)
-    return f"{head}://{authority}{slash}{path}{question}{query}"
+        tail = f"{name}{':***' if colon else ''}@{host}"
+    hidden = _SECRET.sub(r"\1***", tail)
+    return f"{head}://{hidden}"
 
 
-def _secret(name: str) -> bool:
-    return any(word in name.lower() for word in ("pass", "pwd", "secret", "token"))
+_SECRET = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
 def closest(word: str, known: Iterable[str]) -> str:

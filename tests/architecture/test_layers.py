@@ -18,8 +18,8 @@ MODULES = {
 
 WORDS = r"holdfast(\.errors|\.store|\.events)"
 """What everybody may speak: errors, events, and the words about stores."""
-PURE = r"__future__|abc|bisect|collections(\..*)?|copy|dataclasses|datetime|decimal|difflib|enum|functools|hashlib|heapq"
-PURE += r"|importlib(\..*)?|itertools|json|math|operator|random|re|secrets|string|sys|time|types|typing|urllib\.parse|uuid"
+PURE = r"__future__|abc|bisect|collections(\..*)?|copy|dataclasses|datetime|decimal|difflib|enum|functools|hashlib"
+PURE += r"|importlib(\..*)?|itertools|json|math|operator|random|re|secrets|string|sys|time|types|typing|urllib\.parse"
 CONTRACT = r"holdfast\.persist\.(driver|migrations|waves)"
 
 # The first row whose pattern matches a module's name says what it may import.
@@ -30,15 +30,24 @@ RULES: list[tuple[str, str]] = [
     (r"holdfast", r"__future__|typing|holdfast\.hold"),
     (r"holdfast\.coalesce(\..*)?", rf"{PURE}|asyncio|{WORDS}|holdfast\.coalesce.*|holdfast"),
     (r"holdfast\.engines", rf"{PURE}|asyncio|{WORDS}"),
-    (r"holdfast\.engines\.(\w+)(\..*)?", rf"{PURE}|.+|!holdfast|{WORDS}|holdfast|holdfast\.engines\.\1(\..*)?"),
-    (r"holdfast\.persist\.(codec|keys|driver|migrations|waves)", rf"{PURE}|msgspec|{CONTRACT}|holdfast\.(errors|store)"),
+    (
+        r"holdfast\.engines\.(\w+)(\..*)?",
+        rf"{PURE}|.+|!holdfast|{WORDS}|holdfast|holdfast\.engines\.\1(\..*)?",
+    ),
+    (
+        r"holdfast\.persist\.(codec|keys|driver|migrations|waves)",
+        rf"{PURE}|msgspec|{CONTRACT}|holdfast\.(errors|store)",
+    ),
     (r"holdfast\.persist\.registry", rf"{PURE}|msgspec|{CONTRACT}|holdfast\.(errors|store)"),
     (
         r"holdfast\.persist\.drivers\.([a-z]+)(_.*|\..*)?",
         rf"{PURE}|.+|!holdfast|!asyncio\b|{WORDS}|holdfast|{CONTRACT}|holdfast\.engines(\.\1(\..*)?)?"
         r"|holdfast\.persist\.drivers\.\1(_.*|\..*)?|asyncio",
     ),
-    (r"holdfast\.persist(\..*)?", rf"{PURE}|asyncio|inspect|msgspec|{WORDS}|holdfast|holdfast\.coalesce|holdfast\.persist(?!\.drivers)(\..*)?"),
+    (
+        r"holdfast\.persist(\..*)?",
+        rf"{PURE}|asyncio|inspect|msgspec|{WORDS}|holdfast|holdfast\.coalesce|holdfast\.persist(?!\.drivers)(\..*)?",
+    ),
     (r"holdfast\.(asgi|settings)", rf"{PURE}|.+|!holdfast|holdfast\.(errors|store)"),
     (r"holdfast\.hold", rf"{PURE}|.+|!holdfast|{WORDS}|holdfast\.asgi|holdfast\.persist(\.driver)?"),
     (r"holdfast\.testing(\..*)?", r".+"),
@@ -66,7 +75,7 @@ CLIENTS = {
 
 
 def imports(path: Path) -> set[str]:
-    """Every module that the file imports, at any depth; `from holdfast import x` counts as `holdfast.x` where x is one."""
+    """Every module that the file imports, at any depth; `from holdfast import x` is `holdfast.x` where that is one."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -112,7 +121,8 @@ def test_a_client_library_is_imported_only_at_its_edge(client: str) -> None:
     wrong = {
         module
         for module, path in MODULES.items()
-        if any(name.split(".")[0] == client for name in imports(path)) and not re.fullmatch(CLIENTS[client], module)
+        if any(name.split(".")[0] == client for name in imports(path))
+        and not re.fullmatch(CLIENTS[client], module)
     }
     assert not wrong, f"{client} is imported by {sorted(wrong)}"
 

@@ -540,7 +540,7 @@ class Persist:
     def _encoded(self, operation: str, key: str, value: object) -> bytes:
         try:
             text = encode(value)
-        except OverflowError as exc:
+        except OverflowError as exc:  # msgspec before 0.20, for integers beyond 64 bits
             raise ValueError(f"{operation} {key!r}: {exc}") from None
         except TypeError as exc:
             raise TypeError(f"{operation} {key!r}: {exc}") from None

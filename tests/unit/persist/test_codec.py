@@ -1,0 +1,101 @@
+"""Values to JSON text and back."""
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Literal, TypedDict
+
+import msgspec
+import pydantic
+import pytest
+
+from holdfast.errors import InvalidConversion
+from holdfast.persist import Persist
+from holdfast.persist.codec import decoder, encode
+
+
+class User(msgspec.Struct):
+    name: str
+    age: int = 0
+
+
+@dataclass
+class Point:
+    x: float
+    y: float
+
+
+class Settings(TypedDict):
+    dark: bool
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Account(pydantic.BaseModel):
+    owner: str
+    opened: dt.date
+    balance: Decimal = pydantic.Field(alias="Balance", ge=0)
+
+
+ACCOUNT = Account(owner="Ada", opened=dt.date(2026, 1, 2), Balance=Decimal("1.50"))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (User("Ada", 36), User),
+        ([User("Ada")], list[User]),
+        (Point(1.5, -0.0), Point),
+        ({"dark": True}, Settings),
+        (Colour.RED, Colour),
+        (dt.datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=dt.UTC), dt.datetime),
+        (uuid.uuid5(uuid.NAMESPACE_URL, "x"), uuid.UUID),
+        (Decimal("0.10"), Decimal),
+        (b"\x00\xff", bytes),
+        ("nul \0, emoji 😀, quote \"'", str),
+        (2**63 - 1, int),
+        (2**100, int),
+        (None, None),
+        ({"a": [1, 2.5, None, {"b": "c"}]}, Any),
+        (ACCOUNT, Account),
+        ([ACCOUNT], list[Account]),
+        ({"x": ACCOUNT}, dict[str, Account]),
+    ],
+)
+def test_what_goes_in_comes_out(value: object, kind: Any) -> None:
+    assert decoder(kind)(encode(value)) == value
+    assert decoder(kind)(encode(value).decode()) == value
+
+
+@pytest.mark.parametrize("value", [object(), {1j: 2}, lambda: 0])
+async def test_what_cannot_be_encoded_is_a_type_error_that_names_operation_and_key(value: object) -> None:
+    async with Persist() as persist:
+        with pytest.raises(TypeError, match=r"set 'k'"):
+            await persist.set("k", value)
+
+
+@pytest.mark.parametrize("kind", [int, Account, list[Account], Literal["other"], Colour])
+async def test_a_failed_conversion_names_the_key_and_never_the_value(kind: Any) -> None:
+    async with Persist() as persist:
+        for value in (
+            "SECRET",
+            {"owner": "SECRET", "opened": "SECRET", "Balance": -1},
+            [{"owner": "SECRET"}],
+        ):
+            await persist.set("k", value)
+            with pytest.raises(InvalidConversion) as raised:
+                await persist.get("k", kind)
+            assert "get 'k'" in str(raised.value)
+            assert "SECRET" not in str(raised.value)
+            assert raised.value.__cause__ is None, "the cause would print the value"
+
+
+async def test_a_value_over_max_bytes_is_refused_with_both_sizes() -> None:
+    async with Persist(max_bytes=10) as persist:
+        with pytest.raises(ValueError, match=r"12 bytes encoded, over max_bytes=10"):
+            await persist.set("k", "x" * 10)
+        await persist.set("k", "x" * 8)

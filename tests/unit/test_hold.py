@@ -1,0 +1,150 @@
+"""`Holdfast`: opened once, however many open it, and closed by the last."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from holdfast import Holdfast
+from holdfast.errors import Closed
+from holdfast.persist.drivers.memory import MemoryDriver
+
+
+class Counted(MemoryDriver):
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened = self.closed = 0
+
+    async def open(self) -> None:
+        self.opened += 1
+        await super().open()
+
+    async def close(self) -> None:
+        self.closed += 1
+        await super().close()
+
+
+class Server:
+    """The server's side of one ASGI lifespan."""
+
+    def __init__(self, app: Any) -> None:
+        self.events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.answers: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.task = asyncio.ensure_future(
+            app({"type": "lifespan", "state": {}}, self.events.get, self.answers.put)
+        )
+
+    async def say(self, what: str) -> dict[str, Any]:
+        self.events.put_nowait({"type": f"lifespan.{what}"})
+        return await asyncio.wait_for(self.answers.get(), 2)
+
+
+async def no_lifespan(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        raise ValueError("I know nothing of lifespan")
+    await send({"type": "here"})
+
+
+async def request(app: Any) -> list[dict[str, Any]]:
+    said: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        said.append(message)
+
+    await app({"type": "http"}, None, send)
+    return said
+
+
+async def test_first_in_opens_and_last_out_closes() -> None:
+    driver = Counted()
+    hold = Holdfast(driver)
+    async with hold:
+        async with hold.lifespan(object()):
+            await hold.persist.set("k", 1)
+        assert await hold.persist.get("k") == 1
+    assert (driver.opened, driver.closed) == (1, 1)
+    with pytest.raises(Closed):
+        await hold.persist.get("k")
+
+
+async def test_a_nested_lifespan_finds_the_store_open_and_hands_its_state_on() -> None:
+    hold = Holdfast(Counted())
+
+    @asynccontextmanager
+    async def existing(app: Any) -> AsyncIterator[dict[str, str]]:
+        await hold.persist.set("k", app)
+        yield {"state": "mine"}
+        assert await hold.persist.get("k") == "the app"
+
+    async with hold.lifespan(existing)("the app") as state:
+        assert state == {"state": "mine"}
+    with pytest.raises(Closed):
+        await hold.persist.get("k")
+
+
+async def test_asgi_opens_at_startup_and_closes_at_shutdown_around_an_app_without_lifespan() -> None:
+    driver = Counted()
+    app = Holdfast(driver).asgi(no_lifespan)
+    server = Server(app)
+    assert (await server.say("startup"))["type"] == "lifespan.startup.complete"
+    assert await request(app) == [{"type": "here"}]
+    assert driver.opened == 1
+    assert (await server.say("shutdown"))["type"] == "lifespan.shutdown.complete"
+    await server.task
+    assert driver.closed == 1
+
+
+async def test_asgi_opens_before_the_apps_own_startup_and_closes_after_its_shutdown() -> None:
+    driver, seen = Counted(), []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for what in ("startup", "shutdown"):
+            assert (await receive())["type"] == f"lifespan.{what}"
+            seen.append((what, driver.opened, driver.closed))
+            await send({"type": f"lifespan.{what}.complete"})
+
+    server = Server(Holdfast(driver).asgi(app))
+    await server.say("startup")
+    await server.say("shutdown")
+    await server.task
+    assert seen == [("startup", 1, 0), ("shutdown", 1, 0)]
+    assert driver.closed == 1
+
+
+async def test_a_failed_startup_of_store_or_app_is_told_to_the_server_and_leaves_nothing_open() -> None:
+    class Broken(Counted):
+        async def open(self) -> None:
+            raise RuntimeError("no disk")
+
+    told = await Server(Holdfast(Broken()).asgi(no_lifespan)).say("startup")
+    assert told["type"] == "lifespan.startup.failed"
+    assert "no disk" in told["message"]
+
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "my fault"})
+
+    driver = Counted()
+    server = Server(Holdfast(driver).asgi(failing))
+    assert (await server.say("startup"))["message"] == "my fault"
+    await server.task
+    assert driver.closed == 1
+
+
+async def test_where_no_lifespan_arrives_the_first_request_opens_once() -> None:
+    driver = Counted()
+    hold = Holdfast(driver)
+    app = hold.asgi(no_lifespan)
+    await asyncio.gather(*(request(app) for _ in range(5)))
+    assert driver.opened == 1
+    await hold.close()
+    await hold.close()
+    assert driver.closed == 1
+
+
+async def test_health_and_migrate_speak_for_each_capability() -> None:
+    async with Holdfast() as hold:
+        assert (await hold.health())["persist"].ok
+        assert await hold.migrate() == ()
