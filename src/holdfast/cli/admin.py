@@ -1,0 +1,160 @@
+"""`migrate`, `doctor`, `token`: what is done to a store now and then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import click
+
+from holdfast.cli import output, sql
+from holdfast.cli.options import common
+from holdfast.cli.output import Failed, Output
+from holdfast.cli.run import chosen, configured, is_missing, with_store
+from holdfast.persist import Persist
+from holdfast.store import Finding, Migration, masked
+
+__all__ = ["doctor", "migrate", "token"]
+
+
+@click.command("migrate")
+@common
+@click.option(
+    "--dry-run", is_flag=True, help="Say what is pending and change nothing; exit 1 if something is."
+)
+@click.option("--sql", "as_sql", is_flag=True, help="Print the SQL of what is pending and change nothing.")
+@click.option("--all", "whole", is_flag=True, help="With --sql: of all migrations, without connecting.")
+def migrate(dry_run: bool, as_sql: bool, whole: bool) -> None:
+    """Make the store's tables, or bring them up to date.
+
+    Two at once are safe: one applies, the other waits. Redis has no tables.
+    The printed SQL also enters each migration in Holdfast's ledger.
+    """
+    if whole and not as_sql:
+        raise click.UsageError("--all goes with --sql", click.get_current_context())
+    if as_sql:
+        _print_sql(whole)
+    elif dry_run:
+        _print_pending()
+    else:
+
+        async def work(persist: Persist, out: Output) -> None:
+            applied = await persist.migrate()
+            words = "\n".join(f"applied {_line(each)}" for each in applied) or "nothing to do"
+            out.answer({"applied": [_facts(each) for each in applied]}, words)
+
+        with_store(work, subject="migrate", creates=True, opens=False)
+
+
+def _line(migration: Migration) -> str:
+    return f"{migration.capability} {migration.version}: {migration.summary}"
+
+
+def _facts(migration: Migration) -> dict[str, object]:
+    return {"capability": migration.capability, "version": migration.version, "summary": migration.summary}
+
+
+async def _ask_pending(persist: Persist, _: Output) -> Sequence[Migration]:
+    return await persist.pending()
+
+
+def _pending(store: str) -> Sequence[Migration]:
+    """What the store lacks; all, where it is a SQLite file that is not there yet and must not be made now."""
+    if is_missing(store):
+        return sql.known(sql.dialect_of(store)) or ()
+    return with_store(_ask_pending, subject="migrate", opens=False)
+
+
+def _print_pending() -> None:
+    pending = _pending(configured().store)
+    words = "\n".join(f"pending {_line(each)}" for each in pending) or "nothing to do"
+    out = chosen()
+    out.answer({"pending": [_facts(each) for each in pending]}, words)
+    if pending:
+        raise Failed(
+            output.NO, f"migrate: {len(pending)} pending; `holdfast migrate` applies", kind="Pending"
+        )
+
+
+def _print_sql(whole: bool) -> None:
+    store, out = configured().store, chosen()
+    dialect = sql.dialect_of(store)
+    known = sql.known(dialect)
+    if whole and known is None:
+        words = f"migrate: no SQL is kept for {dialect!r}; there are: {', '.join(sql.DIALECTS)}"
+        raise Failed(output.USAGE, words, kind="Usage")
+    migrations = known if whole and known is not None else _pending(store)
+    text = sql.script(dialect, migrations, time.time_ns() // 1_000_000)
+    if out.json:
+        out.object({"dialect": dialect, "migrations": [_facts(each) for each in migrations], "sql": text})
+    elif text:
+        out.data(text)
+    else:
+        out.note("migrate: nothing is pending")
+
+
+@click.command("doctor")
+@common
+def doctor() -> None:
+    """Say in words what the store promises as it is configured: durability, eviction, clock, migrations.
+
+    Exit 1 if there is a warning, 3 if the store does not answer.
+    """
+    settings, out = configured(), chosen()
+
+    async def work(persist: Persist, _: Output) -> list[Finding]:
+        found = list(await persist.describe())
+        if all(each.subject != "migrations" for each in found):
+            found.append(_about_migrations(await persist.pending()))
+        return found
+
+    findings = with_store(work, subject="doctor", opens=False, memory=True)
+    warnings = sum(each.level == "warning" for each in findings)
+    store = masked(settings.store)
+    if out.json:
+        facts = [{"level": each.level, "subject": each.subject, "text": each.text} for each in findings]
+        out.object({"store": store, "namespace": settings.namespace, "ok": not warnings, "findings": facts})
+    else:
+        out.line(f"{store}, namespace {settings.namespace}")
+        for each in findings:
+            out.line(_sentence(out, each))
+    if warnings:
+        raise Failed(output.NO, f"doctor: {warnings} warning{'s' * (warnings > 1)}", kind="Warnings")
+
+
+def _about_migrations(pending: Sequence[Migration]) -> Finding:
+    if not pending:
+        return Finding("ok", "migrations", "Nothing is pending.")
+    names = ", ".join(f"{each.capability} {each.version}" for each in pending)
+    return Finding("warning", "migrations", f"Pending: {names}. `holdfast migrate` applies them.")
+
+
+_COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow"}
+
+
+def _sentence(out: Output, finding: Finding) -> str:
+    level = f"{finding.level:<8}"
+    if out.colour:
+        level = click.style(level, fg=_COLOURS[finding.level])
+    return f"{level} {finding.subject}: {finding.text}"
+
+
+@click.command("token")
+@common
+@click.option("--rotate", is_flag=True, help="Make a new one; the old one and all dashboard sessions end.")
+def token(rotate: bool) -> None:
+    """Make the server's admin token and print it, once: the store keeps only its hash.
+
+    Exit 1 if there is one already and --rotate is not given.
+    """
+
+    async def work(persist: Persist, out: Output) -> None:
+        from holdfast.web import token as tokens
+
+        made = await (tokens.rotate(persist) if rotate else tokens.ensure(persist))
+        if made is None:
+            words = "token: there is one already, and only its hash is kept; --rotate makes a new one"
+            raise Failed(output.NO, words, kind="Exists")
+        out.answer({"token": made}, made)
+
+    with_store(work, subject="token", creates=True)

@@ -1,0 +1,89 @@
+"""The work of `export`: keys page by page, their values by as many as fit, each a line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Final
+
+from msgspec import Raw
+
+from holdfast.cli import lines
+from holdfast.cli.output import Output
+from holdfast.cli.progress import Bar
+from holdfast.cli.sink import Sink
+from holdfast.errors import InvalidConversion
+from holdfast.persist import Entry, Persist
+
+__all__ = ["Dumping"]
+
+PAGE: Final = 500
+AIM_BYTES: Final = 4 << 20
+"""How much of values one read should bring; the number of keys follows from the sizes seen so far."""
+
+
+class Dumping:
+    """One export: `rows` were written, `broken` left out because they are not JSON."""
+
+    def __init__(self, persist: Persist, out: Output) -> None:
+        self._persist = persist
+        self._out = out
+        self._at_once = 16
+        self.rows = 0
+        self.broken = 0
+
+    async def write(self, namespace: str, prefix: str, sink: Sink, bar: Bar) -> None:
+        sink.write(lines.head(namespace, _now()))
+        async for keys in self._keys(prefix):
+            text = await self._text(keys)
+            if text:
+                sink.write(text)
+            bar.at(self.rows)
+        sink.write(lines.end(self.rows))
+
+    async def _keys(self, prefix: str) -> AsyncIterator[list[str]]:
+        """The keys, in parts of the size that the values so far allow."""
+        cursor: str | None = None
+        while True:
+            page, cursor = await self._persist.page(prefix, cursor=cursor, limit=PAGE)
+            while page:
+                part, page = page[: self._at_once], page[self._at_once :]
+                yield part
+            if cursor is None:
+                return
+
+    async def _text(self, keys: list[str]) -> bytes:
+        found = await self._entries(keys)
+        now, parts = _now(), []
+        for key, entry in found.items():
+            ends = None if entry.ttl is None else now + round(entry.ttl * 1000)
+            try:
+                parts.append(lines.row(key, bytes(entry.value), ends))
+            except lines.Broken as exc:
+                self._left_out(key, str(exc))
+        self.rows += len(parts)
+        text = b"".join(parts)
+        if parts:
+            self._at_once = max(1, min(PAGE, AIM_BYTES * len(parts) // len(text), self._at_once * 4))
+        return text
+
+    async def _entries(self, keys: list[str]) -> dict[str, Entry[Raw]]:
+        """All at once; where one of them is not JSON, one by one, so that the others are not lost with it."""
+        try:
+            return await self._persist.entries(keys, Raw)
+        except InvalidConversion:
+            found: dict[str, Entry[Raw]] = {}
+            for key in keys:
+                try:
+                    found |= await self._persist.entries([key], Raw)
+                except InvalidConversion:
+                    self._left_out(key, f"{key!r}: what is stored is not JSON")
+            return found
+
+    def _left_out(self, key: str, why: str) -> None:
+        self.broken += 1
+        self._out.note(f"export {why}", key=key, error=why)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,123 @@
+"""The format of an export: JSON lines, in UTF-8, gzipped where the file's name ends with `.gz`.
+
+::
+
+    {"holdfast":"export","format":1,"namespace":"app","made_at":1763664000000}
+    {"key":"user:1","value":{"name":"Ada"},"expires_at":1763667600000}
+    {"key":"motto","value":"hold fast","expires_at":null}
+    {"holdfast":"end","rows":2}
+
+`value` is the stored JSON as it is. `expires_at` is milliseconds since 1970, or
+null for a value that never expires; a row may leave it out for null. The first
+line names the format; a file without it (made by hand) is read as the newest.
+The last line tells a whole export from one that was cut short. Fields that are
+not named here are ignored, so that a later minor change stays readable.
+
+Pure: no files, no clocks.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+__all__ = ["FORMAT", "Broken", "End", "Head", "Row", "TooNew", "end", "head", "read", "row"]
+
+FORMAT: Final = 1
+
+
+class Broken(ValueError):
+    """A line that is no row; the message says why, and nothing of what it holds but its key."""
+
+
+class TooNew(ValueError):
+    """The export was made by a newer Holdfast, in a format that this one does not know."""
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """One value; `value` is its JSON text."""
+
+    key: str
+    value: msgspec.Raw
+    expires_at: int | None = None
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The first line."""
+
+    format: int
+    namespace: str = ""
+
+
+class End(msgspec.Struct, frozen=True):
+    """The last line of a whole export."""
+
+    rows: int
+
+
+_row = msgspec.json.Decoder(Row).decode
+_any = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+def head(namespace: str, made_at: int) -> bytes:
+    return (
+        _encode({"holdfast": "export", "format": FORMAT, "namespace": namespace, "made_at": made_at}) + b"\n"
+    )
+
+
+def end(rows: int) -> bytes:
+    return _encode({"holdfast": "end", "rows": rows}) + b"\n"
+
+
+def row(key: str, value: bytes, expires_at: int | None) -> bytes:
+    """The line of one value.
+
+    Raises:
+        Broken: the stored text is not JSON: somebody else wrote it.
+    """
+    try:
+        _any(value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise Broken(f"{key!r}: what is stored is not JSON ({exc})") from None
+    if b"\n" in value or b"\r" in value:  # between tokens: inside a string they must be escaped
+        value = value.replace(b"\n", b" ").replace(b"\r", b" ")
+    ends = b"null" if expires_at is None else b"%d" % expires_at
+    return b'{"key":%b,"value":%b,"expires_at":%b}\n' % (_encode(key), value, ends)
+
+
+def read(line: bytes) -> Row | Head | End | None:
+    """What a line says; None: it is blank.
+
+    Raises:
+        Broken: it is none of these.
+        TooNew: it is the first line of a format that this version does not know.
+    """
+    try:
+        found = _row(line)
+        _any(found.value)  # Row skips over the value: numbers out of range and bad UTF-8 show only here
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        if not line.strip():
+            return None
+        return _other(line, exc)
+    return found
+
+
+def _other(line: bytes, exc: Exception) -> Head | End:
+    try:
+        found: Any = _any(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as why:
+        raise Broken(f"not JSON: {why}") from None
+    match found:
+        case {"key": _}:
+            raise Broken(str(exc)) from None
+        case {"holdfast": "export", "format": int(number)}:
+            if number > FORMAT:
+                raise TooNew(f"export format {number}; this version reads up to {FORMAT}: upgrade holdfast")
+            return Head(number)
+        case {"holdfast": "end", "rows": int(rows)}:
+            return End(rows)
+        case dict():
+            raise Broken("no `key`")
+    raise Broken("not an object with `key` and `value`")

@@ -1,0 +1,149 @@
+"""`export` and `import`: a store as lines of JSON, any number of them, in constant memory."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from msgspec import structs
+
+from holdfast.cli import output
+from holdfast.cli.dumping import Dumping
+from holdfast.cli.loading import Existing, Loading
+from holdfast.cli.options import common
+from holdfast.cli.output import Failed, Output
+from holdfast.cli.progress import Bar
+from holdfast.cli.run import chosen, configured, with_store, worded
+from holdfast.cli.sink import Sink
+from holdfast.cli.source import blocks, numbered, unzipped
+from holdfast.persist import Persist
+
+__all__ = ["export", "import_"]
+
+LINE_SLACK = 16 << 10
+"""What a line holds beside its value: the key, every character escaped, and the words around."""
+
+
+@click.command("export")
+@common
+@click.argument("prefix", default="")
+@click.option(
+    "-o",
+    "--output",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Into a file, gzipped if its name ends with .gz.",
+)
+def export(prefix: str, path: Path | None) -> None:
+    """Write the values whose keys start with PREFIX, or all, as lines of JSON.
+
+    To standard output, or into a file that appears only when it is whole. What
+    is written to the store meanwhile may or may not be in it. On Redis a key
+    may come twice, which an import does not mind.
+    """
+    namespace = configured().namespace
+
+    async def work(persist: Persist, out: Output) -> Dumping:
+        job = Dumping(persist, out)
+        with Bar(out, "export", total=None) as bar, Sink(out, path) as sink:
+            await job.write(namespace, prefix, sink, bar)
+        return job
+
+    job = with_store(work, subject=f"export {prefix!r}" if prefix else "export", auto_migrate=False)
+    words = f"{job.rows:,} exported" + (f", {job.broken:,} left out" if job.broken else "")
+    if job.broken:
+        raise Failed(output.PARTLY, words, kind="PartlyDone", rows=job.rows, broken=job.broken)
+    chosen().note(words, exported=job.rows, broken=0)
+
+
+@click.command("import")
+@common
+@click.argument("file", default="-", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option(
+    "--existing",
+    type=click.Choice(["overwrite", "keep"]),
+    default="overwrite",
+    show_default=True,
+    help="What becomes of a live value under the same key.",
+)
+@click.option(
+    "--from-line",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Go on there, after an import that stopped.",
+)
+@click.option(
+    "--max-bytes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Largest value allowed; HOLDFAST_MAX_BYTES, else 1 MiB.",
+)
+def import_(file: str, existing: Existing, from_line: int, max_bytes: int | None) -> None:
+    """Store the values of an export: of FILE, gzipped if its name ends with .gz, or of standard input.
+
+    A line that is no row is reported with its number, and the rest goes on;
+    the exit code is 5 then. Rows whose time is over are counted and left out.
+    Doing an import again does no harm. If the store goes down, the message
+    names the line at which to go on.
+    """
+    longest = configured(max_bytes=max_bytes).max_bytes + LINE_SLACK
+    out = chosen()
+    job = Loading(out, existing=existing, from_line=from_line)
+
+    async def work(persist: Persist, out: Output) -> None:
+        with _opened(file) as descriptor:
+            done = [0]
+            parts = _counted(blocks(descriptor), done)
+            text = unzipped(parts) if file.endswith(".gz") else parts
+            with Bar(out, "import", total=_size(descriptor)) as bar:
+                await job.read(persist, numbered(text, longest=longest), bar, done)
+
+    name = "import" if file == "-" else f"import {file!r}"
+    try:
+        with_store(work, subject=name, creates=True, max_bytes=max_bytes)
+    except Failed as exc:
+        raise _stopped(exc, job, from_line) from exc
+    facts, words = structs.asdict(job.counts), job.counts.words()
+    out.answer(facts | {"cut_short": job.cut_short}, words)
+    if job.counts.broken or job.cut_short:
+        raise Failed(output.PARTLY, f"{name}: not all of it could be stored", kind="PartlyDone")
+
+
+def _stopped(exc: Failed, job: Loading, from_line: int) -> Failed:
+    """The failure with what was done until then and the line to go on from, once anything was done."""
+    if job.line == from_line and job.counts.stored == 0:
+        return exc
+    words = f"{exc}; {job.counts.words()} until then; --from-line {job.line} goes on there"
+    facts = {**exc.facts, **structs.asdict(job.counts), "line": job.line}
+    return Failed(exc.code, words, kind=exc.kind, **facts)
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[int]:
+    if file == "-":
+        yield sys.stdin.fileno()
+        return
+    with worded(f"import {file!r}"):
+        descriptor = os.open(file, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _size(descriptor: int) -> int | None:
+    found = os.fstat(descriptor)
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
+async def _counted(parts: AsyncIterator[bytes], done: list[int]) -> AsyncIterator[bytes]:
+    async for part in parts:
+        done[0] += len(part)
+        yield part
