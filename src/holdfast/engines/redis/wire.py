@@ -101,7 +101,7 @@ class Wire(asyncio.Protocol):
         self._transport.set_protocol(self)
         # Whatever the socket does not take at once stays with the engine, where it is known not to have
         # left; and uvloop would hold even a small write back until the end of the loop's turn.
-        self._transport.set_write_buffer_limits(high=65536)
+        self._transport.set_write_buffer_limits(high=0)
         stream.feed_eof()
         early = await stream.read()
         if early:
