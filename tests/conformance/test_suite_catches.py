@@ -1,0 +1,146 @@
+"""The suite is tested by drivers with one fault each: the tests named here must catch it.
+
+A test that fails for no broken driver may be a test that cannot fail; when a
+new case is added to the suite, a driver that it catches belongs in here.
+"""
+
+from __future__ import annotations
+
+from unittest import SkipTest
+
+import pytest
+from hypothesis import Phase
+
+from holdfast.persist.driver import Driver
+from holdfast.testing import ManualClock, PersistSuite
+from holdfast.testing.persist import machine
+
+from . import broken_drivers as broken
+
+MODEL = "any_history_agrees_with_a_dict_and_a_clock"
+
+CAUGHT: tuple[tuple[type[broken.Broken], tuple[str, ...]], ...] = (
+    (
+        broken.ForgetsExpiryOnCreate,
+        ("a_created_value_expires", "lifetimes_are_kept_to_the_millisecond", MODEL),
+    ),
+    (broken.SetTakesTheExpiryOfTheDead, ("set_never_takes_the_lifetime_of_an_expired_value",)),
+    (
+        broken.ExpiredRowsBlockCreate,
+        (
+            "create_succeeds_over_an_expired_value",
+            "only_the_first_of_two_creates_in_a_batch_succeeds_over_an_expired_value",
+        ),
+    ),
+    (
+        broken.AnswersOutOfOrder,
+        (
+            "every_kind_of_operation_is_answered_at_its_position",
+            "many_callers_each_get_their_own_answer",
+            "callers_cancelled_in_flight_leave_the_answers_of_others_in_place",
+            MODEL,
+        ),
+    ),
+    (
+        broken.DropsTheLastOutcome,
+        ("every_kind_of_operation_is_answered_at_its_position", "a_full_batch_is_answered_whole"),
+    ),
+    (
+        broken.SwallowsErrors,
+        (
+            "one_bad_operation_among_good_ones_fails_alone",
+            "incrementing_what_is_no_64_bit_integer_is_an_invalid_conversion",
+            "an_increment_past_64_bits_is_a_value_error_and_changes_nothing",
+        ),
+    ),
+    (broken.OneErrorFailsTheWholeBatch, ("one_bad_operation_among_good_ones_fails_alone",)),
+    (
+        broken.GroupsByKindWithoutRegardToOrder,
+        (
+            "writes_to_one_key_take_effect_in_the_order_of_the_batch",
+            "writes_to_many_keys_keep_their_order_when_they_are_interleaved",
+            "a_removal_by_version_and_a_creation_follow_each_other",
+            MODEL,
+        ),
+    ),
+    (
+        broken.FoldsCase,
+        ("keys_that_look_alike_are_different_keys", "a_listing_keeps_to_its_prefix", MODEL),
+    ),
+    (
+        broken.TrimsSpaces,
+        ("keys_that_look_alike_stay_apart_in_one_batch", "keys_come_back_from_a_listing_as_they_went_in"),
+    ),
+    (
+        broken.RoundsLifetimesUpToSeconds,
+        ("half_a_second_is_half_a_second", "a_lifetime_of_one_millisecond_ends", MODEL),
+    ),
+    (broken.TellsLifetimesInSeconds, ("lifetimes_are_kept_to_the_millisecond",)),
+    (
+        broken.CountsVersionsFromOneAgain,
+        (
+            "versions_differ_wherever_values_differ",
+            "a_version_of_a_removed_value_does_not_name_its_successor",
+        ),
+    ),
+    (
+        broken.ReplacesWhateverTheVersion,
+        (
+            "replace_of_another_version_changes_nothing",
+            "of_many_replaces_of_one_version_exactly_one_wins",
+            "a_version_that_nobody_gave_out_matches_nothing",
+        ),
+    ),
+    (broken.RenewsCountersAtEachIncrement, ("a_live_counter_keeps_its_lifetime",)),
+    (broken.ListsOnlyTheFirstPage, ("a_listing_has_each_live_key_once", "small_pages_lose_nothing")),
+    (broken.ListsAKeyTwice, ("a_listing_has_each_live_key_once",)),
+    (broken.WalksByNumberOfRows, ("what_lives_throughout_is_listed_while_others_come_and_go",)),
+    (broken.TakesPrefixesForPatterns, ("a_prefix_is_plain_text",)),
+    (broken.ClearCountsTheDead, ("clear_counts_only_the_living_and_deletes_the_expired_too",)),
+    (broken.ReadsAFloat, ("values_come_back_as_the_json_they_were",)),
+    (
+        broken.LosesOneWriteInTen,
+        ("of_many_sets_of_one_key_the_last_stays", "a_full_batch_is_answered_whole"),
+    ),
+)
+
+
+def suite_over(kind: type[broken.Broken]) -> PersistSuite:
+    class Suite(PersistSuite):
+        async def make_driver(self) -> Driver:
+            self.clock = ManualClock()
+            return kind(self.clock)
+
+    return Suite()
+
+
+def fails(kind: type[broken.Broken], name: str) -> bool:
+    try:
+        getattr(suite_over(kind), f"test_{name}")()
+    except SkipTest:
+        return False
+    except Exception:  # noqa: BLE001 - whatever it is, pytest would count it as a failure
+        return True
+    return False
+
+
+@pytest.fixture(autouse=True)
+def _no_shrinking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        machine, "QUICK", machine.settings(machine.SOAK, max_examples=100, phases=[Phase.generate])
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [pytest.param(kind, name, id=f"{kind.__name__}-{name}") for kind, names in CAUGHT for name in names],
+)
+def test_a_broken_driver_is_caught(kind: type[broken.Broken], name: str) -> None:
+    assert fails(kind, name), f"{kind.__name__} passes test_{name}"
+
+
+@pytest.mark.parametrize("name", sorted(name[5:] for name in dir(PersistSuite) if name.startswith("test_")))
+def test_the_same_driver_without_a_fault_passes(name: str) -> None:
+    assert not fails(broken.Broken, name), (
+        "the harness itself fails this test: what it catches proves nothing"
+    )
