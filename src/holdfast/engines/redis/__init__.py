@@ -7,13 +7,25 @@ a batch is one write, its replies one future.
 =============  =======================================================================
 `wire`         one connection: bytes out, replies in, a watchdog
 `engine`       the connection that comes back: reconnects, what waits meanwhile, scripts
+`cluster`      an engine for each primary of a cluster
 `address`      URLs, Sentinel, what redis-py is told
 `refusals`     error replies as words, and as exceptions
 =============  =======================================================================
 """
 
 from holdfast.engines.redis.address import Address
+from holdfast.engines.redis.cluster import RedisClusterEngine
 from holdfast.engines.redis.engine import RedisEngine, Script, Server, pack
 from holdfast.engines.redis.refusals import Refusal, as_error, refusal_word
 
-__all__ = ["Address", "RedisEngine", "Refusal", "Script", "Server", "as_error", "pack", "refusal_word"]
+__all__ = [
+    "Address",
+    "RedisClusterEngine",
+    "RedisEngine",
+    "Refusal",
+    "Script",
+    "Server",
+    "as_error",
+    "pack",
+    "refusal_word",
+]

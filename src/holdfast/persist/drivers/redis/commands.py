@@ -81,13 +81,11 @@ redis.call('PERSIST', KEYS[1])
 return redis.call('EXISTS', KEYS[1])
 """)
 
-# One page. Lua can unpack some 8,000 values; SCAN may answer with more than COUNT.
+# One page. One by one, because keys of one command would have to share a slot of a cluster.
 CLEAR: Final = Script.of("""\
 local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3], 'TYPE', 'string')
 local removed = 0
-for from = 1, #page[2], 1000 do
-  removed = removed + redis.call('UNLINK', unpack(page[2], from, math.min(from + 999, #page[2])))
-end
+for _, key in ipairs(page[2]) do removed = removed + redis.call('UNLINK', key) end
 return {page[1], removed}
 """)
 
