@@ -1,0 +1,99 @@
+"""The dashboard: pages rendered here, which work without a script and are kept lively by a small one."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from holdfast.persist import Persist
+from holdfast.settings import Settings
+from holdfast.web.access import Access
+from holdfast.web.cursors import Cursors
+from holdfast.web.dashboard.attempts import Attempts
+from holdfast.web.dashboard.editing import Editing
+from holdfast.web.dashboard.forms import Draft
+from holdfast.web.dashboard.gate import Gate, Visit
+from holdfast.web.dashboard.listing import Listing
+from holdfast.web.dashboard.overview import Overview
+from holdfast.web.dashboard.pages import Pages
+from holdfast.web.dashboard.sessions import Sessions
+from holdfast.web.dashboard.signin import SignIn
+from holdfast.web.problems import Problem
+from holdfast.web.requests import path_of
+from holdfast.web.tally import Tally
+
+__all__ = ["Dashboard"]
+
+_FOR_PROGRAMS = ("/persist", "/health", "/metrics", "/openapi.json", "/live.json", "/static/")
+
+_WORDS = {
+    404: ("There is nothing here", "The address may be mistyped, or the page was somewhere else."),
+    403: ("This form did not come from here", "Go back, open the page again, and send its form from there."),
+    409: ("This value cannot be shown", "What is stored under the key is not JSON: something else wrote it."),
+    413: ("That is too much", "The form is larger than a value may be."),
+    500: ("The server failed", "This is a fault of Holdfast. The terminal it runs in says more."),
+    503: ("The store does not answer", "Nothing is lost in this browser. Try again in a moment."),
+}
+
+
+class Dashboard:
+    """Its parts, put together."""
+
+    def __init__(
+        self, persist: Persist, cursors: Cursors, access: Access, tally: Tally, settings: Settings
+    ) -> None:
+        limit = settings.max_bytes
+        self._pages = Pages()
+        self._sessions = Sessions(persist, access)
+        self._signin = SignIn(self._sessions, access, Attempts(persist), self._pages, max_bytes=limit)
+        self._gate = Gate(self._sessions, self._pages, self._signin, max_bytes=limit)
+        self._overview = Overview(persist, tally, self._pages, settings)
+        self._listing = Listing(persist, cursors, self._pages)
+        self._editing = Editing(persist, self._pages, max_bytes=limit)
+        self._signin.resume = self._resume
+
+    def routes(self) -> list[BaseRoute]:
+        """Every page; all but the door and the files are behind the gate."""
+        gate, editing = self._gate, self._editing
+        return [
+            Route("/", gate.page(self._overview.show), methods=["GET"]),
+            Route("/live.json", gate.poll(self._overview.live), methods=["GET"]),
+            Route("/keys", gate.page(self._listing.show), methods=["GET"]),
+            Route("/value", gate.page(editing.show), methods=["GET"]),
+            Route("/new", gate.page(editing.new), methods=["GET"]),
+            Route("/edit", gate.page(editing.edit), methods=["GET"]),
+            Route("/edit", gate.form(editing.save), methods=["POST"]),
+            Route("/remove", gate.page(editing.confirm), methods=["GET"]),
+            Route("/remove", gate.form(editing.remove), methods=["POST"]),
+            Route("/sign-in", self._signin.show, methods=["GET"]),
+            Route("/sign-in", self._signin.enter, methods=["POST"]),
+            Route("/sign-out", gate.form(self._leave), methods=["POST"]),
+            Route("/static/{name}", self._pages.static.serve, methods=["GET"]),
+        ]
+
+    async def _leave(self, visit: Visit) -> Response:
+        return await self._signin.leave(visit.request)
+
+    async def _resume(self, request: Request, draft: Draft, secret: str) -> Response:
+        """Somebody's session ended while they wrote: back to the editor with what they wrote."""
+        session = await self._sessions.find(secret)
+        if session is None:
+            return self._pages.redirect(request, "/")
+        trouble = "You are signed in again. Nothing was saved yet: what you wrote is below."
+        return self._editing.editor(request, session, draft, trouble=trouble)
+
+    @staticmethod
+    def wants_page(request: Request) -> bool:
+        """Whether an error is better said on a page: a browser asks, and not for something of the HTTP face."""
+        path = path_of(request.scope)
+        return "text/html" in request.headers.get("accept", "") and not path.startswith(_FOR_PROGRAMS)
+
+    def problem_page(self, request: Request, problem: Problem) -> Response:
+        """The problem in words."""
+        title, text = _WORDS.get(problem.status, (problem.title, problem.detail))
+        if problem.name == "not-ready":
+            title, text = problem.title, problem.detail
+        if problem.members.get("maybe_applied"):
+            text = "Whether the last step was done nobody can say; look before you repeat it."
+        return self._pages.message(request, problem.status, title, text, headers=problem.headers)

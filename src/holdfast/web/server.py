@@ -1,0 +1,153 @@
+"""`holdfast serve`: the application under uvicorn, on one port, in one process or several."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from holdfast.errors import MissingExtra, StoreMisconfigured
+from holdfast.persist import Persist
+from holdfast.settings import Settings
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from uvicorn import Config
+
+__all__ = ["run", "worker"]
+
+DRAIN_SECONDS = 8
+"""How long requests under way may take once it was told to stop; closing the store gets what is left of ten."""
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what is under way within ten seconds.
+
+    Prints once where it listens, what it serves, and, at the very first start
+    on a store, the admin token. Files made meanwhile are its owner's alone.
+
+    Raises:
+        StoreUnavailable, StoreMisconfigured, NotMigrated: it cannot start; nothing was printed.
+    """
+    try:
+        import uvicorn
+        from uvicorn.supervisors import Multiprocess
+    except ImportError as exc:
+        raise MissingExtra('serve: pip install "holdfast[serve]"') from exc
+    os.umask(0o077)
+    listener = _listen(settings)
+    with listener:
+        settings, token_words = asyncio.run(_prepare(settings))
+        port = listener.getsockname()[1]
+        _announce(settings, port, token_words)
+        try:
+            if settings.workers == 1:
+                from holdfast.web.app import make_app
+
+                uvicorn.Server(_config(settings, make_app(settings))).run([listener])
+            else:
+                os.environ.update(settings.environment())  # inherited by the workers, never in argv
+                Multiprocess(_config(settings, "holdfast.web.server:worker"), [listener]).run()
+        except KeyboardInterrupt:
+            pass  # uvicorn raises it again after it has shut down in order
+
+
+def worker() -> Starlette:
+    """One worker's application, from the environment that `run` left for it."""
+    from holdfast.web.app import make_app
+
+    os.umask(0o077)
+    return make_app(Settings.from_environment())
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The port is taken before anything is made or printed, so that a taken one costs nobody a token."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind)
+    except OSError as exc:
+        raise StoreMisconfigured(f"serve: {settings.host} is no address: {exc.strerror}") from exc
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+        listener.set_inheritable(True)
+    except OSError as exc:
+        listener.close()
+        raise StoreMisconfigured(
+            f"serve: cannot listen on {settings.host} port {settings.port}: {exc.strerror}"
+        ) from exc
+    return listener
+
+
+def _config(settings: Settings, app: Starlette | str) -> Config:
+    from uvicorn import Config
+
+    return Config(
+        app,
+        factory=isinstance(app, str),
+        workers=settings.workers,
+        root_path=settings.root_path,
+        proxy_headers=True,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        log_level="warning",
+        access_log=False,  # paths hold keys
+        server_header=False,
+    )
+
+
+async def _prepare(settings: Settings) -> tuple[Settings, str]:
+    """See that there is a store and a token; the settings to go on with, and what to say about the token."""
+    from holdfast.web import token
+
+    given = settings.given_token()
+    persist = Persist(
+        settings.store,
+        namespace=settings.namespace,
+        auto_migrate=settings.auto_migrate,
+        max_bytes=settings.max_bytes,
+    )
+    private = persist.traits.shared == "process"
+    if private and settings.workers > 1:
+        raise StoreMisconfigured(
+            f"serve: {persist.store} lives in one process, so {settings.workers} workers would each have another; "
+            "use one worker, or a store that processes share (sqlite:///holdfast.db)"
+        )
+    async with persist:
+        if given is not None:
+            where = "HOLDFAST_TOKEN" if settings.token is not None else "the token file"
+            return settings, f"the one in {where}"
+        if private:
+            made = token.fresh()  # what is stored now would be gone before the server starts
+            return msgspec.structs.replace(settings, token=made), f"{made}   (until it stops)"
+        new = await token.ensure(persist)
+    if new is None:
+        return settings, "as printed at the first start; `holdfast token --rotate` makes a new one"
+    return settings, f"{new}   (shown this once; keep it)"
+
+
+def _announce(settings: Settings, port: int, token_words: str) -> None:
+    from holdfast.store import masked
+
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    host = "localhost" if settings.host in ("0.0.0.0", "::") else host
+    workers = "" if settings.workers == 1 else f", {settings.workers} workers"
+    lines = [
+        "",
+        "  Holdfast is serving",
+        "",
+        f"  open     http://{host}:{port}{settings.root_path}/",
+        f"  store    {masked(settings.store)}{workers}",
+        f"  token    {token_words}",
+        "  stop     Ctrl+C",
+        "",
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
