@@ -1,0 +1,240 @@
+"""The tables of `persist` as SQLAlchemy sees them, and the statements of each dialect over them.
+
+The layout is that of `persist.migrations`, so that a database may be read
+through SQLAlchemy and through Holdfast's own drivers at once. A database that
+has no layout there gets its tables from this `metadata`, keys and values as
+bytes: no collation then folds case or reorders a walk.
+
+What a dialect can do in one statement differs, and is stated here:
+
+================ ====================== ============================= ==========================
+                 SQLite                 Postgres                      MySQL, MariaDB
+================ ====================== ============================= ==========================
+clock            this machine's         the server's                  the server's
+set, many keys   ON CONFLICT DO UPDATE  ON CONFLICT DO UPDATE         ON DUPLICATE KEY UPDATE
+create, many     (replayed)             ON CONFLICT DO UPDATE … WHERE (replayed)
+================ ====================== ============================= ==========================
+
+Everything else, and everything on any other dialect, is replayed over locked
+rows (`sqlalchemy_rows`) with statements that every database understands.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    VARBINARY,
+    BigInteger,
+    Column,
+    Delete,
+    Insert,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Select,
+    String,
+    Table,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    case,
+    delete,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects import mysql, oracle, postgresql, sqlite
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.expression import Executable
+
+from holdfast.persist.migrations import LEDGER
+
+__all__ = ["Statements", "ledger", "metadata", "statements_for", "table"]
+
+metadata: Final = MetaData()
+"""For Alembic and other tools that compare models with databases; see docs/how-to/alembic.md."""
+
+table: Final = Table(
+    "holdfast_persist",
+    metadata,
+    Column(
+        "key",
+        LargeBinary(768)
+        .with_variant(Text(), "sqlite")
+        .with_variant(postgresql.TEXT(collation="C"), "postgresql")
+        .with_variant(mysql.VARBINARY(768), "mysql", "mariadb")
+        .with_variant(VARBINARY(768), "mssql")
+        .with_variant(oracle.RAW(768), "oracle"),
+        primary_key=True,
+        nullable=False,
+    ),
+    Column(
+        "value",
+        LargeBinary()
+        .with_variant(Text(), "sqlite", "postgresql")
+        .with_variant(mysql.LONGBLOB(), "mysql", "mariadb"),
+        nullable=False,
+    ),
+    Column("expires_at", BigInteger().with_variant(Integer(), "sqlite"), nullable=True),
+    Column("version", BigInteger().with_variant(Integer(), "sqlite"), nullable=False),
+)
+
+ledger: Final = Table(
+    LEDGER,
+    metadata,
+    Column(
+        "capability",
+        String(64).with_variant(Text(), "sqlite", "postgresql"),
+        primary_key=True,
+        nullable=False,
+    ),
+    Column("version", Integer(), primary_key=True, nullable=False, autoincrement=False),
+    Column("applied_at", BigInteger().with_variant(Integer(), "sqlite"), nullable=False),
+)
+
+_CLOCKS: Final[dict[str, str]] = {
+    # clock_timestamp, not now(): a transaction that waited for a lock must not count lifetimes from before it.
+    "postgresql": "(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
+    # UTC, because an hour that comes twice in the server's own zone would expire things early.
+    "mysql": "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(3)) DIV 1000)",
+}
+
+_MYSQL_UPSERT: Final = (
+    "INSERT INTO holdfast_persist (`key`, `value`, expires_at, version)"
+    " VALUES (:key, :value, :expires_at, :version)"
+    " ON DUPLICATE KEY UPDATE `value` = VALUES(`value`), version = VALUES(version), expires_at = "
+)
+"""Written out because MySQL's clients make one statement of many rows only where every value is a bare parameter."""
+
+
+class Statements:
+    """What one dialect executes. Parameters are `key`, `value`, `expires_at`, `version`, `ttl` and, where used, `now`.
+
+    Attributes:
+        clock: answers the deciding clock in milliseconds; None: it is this process's.
+        text: keys and values are bound as `str`; else as `bytes`.
+        reads_clock: the upserts read the clock themselves and take `ttl`;
+            else they take `expires_at` (and `now`) reckoned by the caller.
+    """
+
+    clock: Select[Any] | None = None
+    text = False
+    reads_clock = False
+    set_: Executable | None = None
+    set_keep: Executable | None = None
+    create: Executable | None = None
+
+    def __init__(self, name: str) -> None:
+        key, expires_at = table.c.key, table.c.expires_at
+        clock = _CLOCKS.get(name)
+        now: ColumnElement[int] = (
+            bindparam("now", type_=BigInteger())
+            if clock is None
+            else literal_column(clock, type_=BigInteger())
+        )
+        if clock is not None:
+            self.clock = select(now)
+        self.text = name in ("sqlite", "postgresql")
+        self.reads_clock = name == "postgresql"
+        live = or_(expires_at.is_(None), expires_at > now)
+        within = key.in_(bindparam("keys", expanding=True))
+        self._live, self._lapsed = live, expires_at <= now
+
+        self.read = select(key, table.c.value, (expires_at - now).label("ttl"), table.c.version).where(
+            within, live
+        )
+        self.lock = _locked(
+            select(key, table.c.value, expires_at, table.c.version).where(within).order_by(key)
+        )
+        self.insert: Insert = insert(table)
+        self.update: Update = (
+            update(table)
+            .where(key == bindparam("at"))
+            .values(
+                value=bindparam("value"), expires_at=bindparam("expires_at"), version=bindparam("version")
+            )
+        )
+        self.renew: Update = (
+            update(table).where(key == bindparam("at")).values(expires_at=bindparam("expires_at"))
+        )
+        self.delete: Delete = delete(table).where(within)
+        self.delete_lapsed: Delete = delete(table).where(within, self._lapsed)
+        if name == "mysql":
+            self._mysql_upserts()
+        elif name in ("sqlite", "postgresql"):
+            self._upserts(name, now)
+
+    def _upserts(self, name: str, now: ColumnElement[int]) -> None:
+        dialect_insert: Any = sqlite.insert if name == "sqlite" else postgresql.insert
+        row: dict[str, Any] = {
+            "key": bindparam("key"),
+            "value": bindparam("value"),
+            "version": bindparam("version"),
+        }
+        until: Any = (
+            now + bindparam("ttl", type_=BigInteger()) if self.reads_clock else bindparam("expires_at")
+        )
+        timed, kept = (
+            dialect_insert(table).values(**row, expires_at=until),
+            dialect_insert(table).values(**row, expires_at=null()),
+        )
+        new = {"value": timed.excluded.value, "version": timed.excluded.version}
+        new_timed = {**new, "expires_at": timed.excluded.expires_at}
+        key, expires_at = [table.c.key], table.c.expires_at
+        self.set_ = timed.on_conflict_do_update(index_elements=key, set_=new_timed)
+        self.set_keep = kept.on_conflict_do_update(
+            index_elements=key, set_={**new, "expires_at": case((expires_at > now, expires_at), else_=null())}
+        )
+        if name == "postgresql":
+            # On SQLite the `now` in the WHERE would make SQLAlchemy send row after row.
+            self.create = timed.on_conflict_do_update(
+                index_elements=key, set_=new_timed, where=expires_at <= now
+            ).returning(table.c.key)
+
+    def _mysql_upserts(self) -> None:
+        types: list[Any] = [
+            bindparam("key", type_=LargeBinary()),
+            bindparam("value", type_=LargeBinary()),
+            bindparam("expires_at", type_=BigInteger()),
+            bindparam("version", type_=BigInteger()),
+        ]
+        self.set_ = text(_MYSQL_UPSERT + "VALUES(expires_at)").bindparams(*types)
+        self.set_keep = text(
+            _MYSQL_UPSERT + f"IF(expires_at > {_CLOCKS['mysql']}, expires_at, NULL)".replace(":", r"\:")
+        ).bindparams(*types)
+
+    @cache  # noqa: B019 - as many as there are shapes of a walk: four a dialect
+    def walk(self, *, after: bool, end: bool, live: bool, locked: bool = False) -> Select[Any]:
+        """Keys in byte order from `start` (`after` it) to before `end`, and beside each whether it is live."""
+        key = table.c.key
+        start: Any = bindparam("start")
+        bounds: list[ColumnElement[bool]] = [key > start if after else key >= start]
+        if end:
+            bounds.append(key < bindparam("end"))
+        if live:
+            bounds.append(self._live)
+        walk = (
+            select(key, case((self._live, 1), else_=0).label("live"))
+            .where(and_(*bounds))
+            .order_by(key)
+            .limit(bindparam("rows", type_=Integer()))
+        )
+        return _locked(walk) if locked else walk
+
+
+def _locked(statement: Select[Any]) -> Select[Any]:
+    # SQLite has no such clause, and needs none inside BEGIN IMMEDIATE; SQL Server has a hint instead.
+    return statement.with_for_update().with_hint(table, "WITH (UPDLOCK, ROWLOCK)", dialect_name="mssql")
+
+
+@cache
+def statements_for(dialect: str) -> Statements:
+    """The statements of the dialect that SQLAlchemy calls by this name; of an unknown one, the portable ones."""
+    return Statements("mysql" if dialect == "mariadb" else dialect)
