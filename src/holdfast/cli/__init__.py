@@ -66,7 +66,7 @@ class Commands(click.Group):
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> NoReturn:
         """Run and exit. Expected errors are one line; anything else is a traceback and code 70."""
-        words = list(sys.argv[1:] if args is None else args)
+        words = _arguments() if args is None else list(args)
         extra["standalone_mode"] = False
         out = Output(as_json="--json" in words[: words.index("--") if "--" in words else None])
         try:
@@ -94,6 +94,11 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:  # before click turns it into its own code
             return _close_pipe()
+
+
+def _arguments() -> list[str]:
+    """The command line as UTF-8, which keys are, whatever the locale took it for."""
+    return [os.fsencode(word).decode("utf-8", "surrogateescape") for word in sys.argv[1:]]
 
 
 def _told(out: Output, error: Failed) -> int:

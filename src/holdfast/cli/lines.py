@@ -22,9 +22,11 @@ from typing import Any, Final
 
 import msgspec
 
-__all__ = ["FORMAT", "Broken", "End", "Head", "Row", "TooNew", "end", "head", "read", "row"]
+__all__ = ["FORMAT", "FRAME", "Broken", "End", "Head", "Row", "TooNew", "end", "head", "read", "row"]
 
 FORMAT: Final = 1
+FRAME: Final = b'{"holdfast":'
+"""How the first and the last line begin."""
 
 
 class Broken(ValueError):

@@ -87,10 +87,12 @@ class Loading:
         now = time.time_ns() // 1_000_000 if self._now is None else self._now
         found = []
         for number, line in batch:
-            if number < self._from and number > 1:
+            if number < self._from:
+                if isinstance(line, bytes) and line.startswith(lines.FRAME):
+                    self._row(number, line)  # the format, and that the end was there, hold for every part
                 continue
             row = self._row(number, line)
-            if row is None or number < self._from:
+            if row is None:
                 continue
             if row.expires_at is None:
                 found.append(_Waiting(number, row, None))

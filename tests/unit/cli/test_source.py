@@ -27,7 +27,10 @@ def _split(text, cuts):
     return [text[start:end] for start, end in zip([0, *places], [*places, len(text)], strict=True)]
 
 
-@given(rows=st.lists(st.binary(max_size=12).map(lambda row: row.replace(b"\n", b"")), max_size=8), cuts=st.lists(st.integers(0, 99), max_size=6))
+@given(
+    rows=st.lists(st.binary(max_size=12).map(lambda row: row.replace(b"\n", b"")), max_size=8),
+    cuts=st.lists(st.integers(0, 99), max_size=6),
+)
 def test_lines_are_the_same_however_the_text_is_cut(rows, cuts):
     text = b"".join(row + b"\n" for row in rows)
     parts = [part for part in _split(text, cuts) if part]

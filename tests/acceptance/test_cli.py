@@ -1,0 +1,373 @@
+"""The command line as a shell meets it: real processes, pipes, terminals and signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import doctest
+import gzip
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from holdfast.persist import Persist
+from holdfast.testing.servers import RedisServer
+
+HOLDFAST = [sys.executable, "-m", "holdfast"]
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """A shell's environment with a store in this test's own directory."""
+    clean = {
+        name: text for name, text in os.environ.items() if not name.startswith(("HOLDFAST_", "NO_COLOR"))
+    }
+    return clean | {
+        "HOLDFAST_STORE": f"sqlite:///{tmp_path}/app.db",
+        "TERM": "xterm",
+        "PYTHONWARNINGS": "error",
+    }
+
+
+@pytest.fixture
+def holdfast(environment, tmp_path):
+    """Run one command to its end: exit code, standard output and error as text."""
+
+    def run(*words, stdin=b"", **variables):
+        return subprocess.run(
+            [*HOLDFAST, *words],
+            input=stdin,
+            capture_output=True,
+            env=environment | variables,
+            cwd=tmp_path,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def started(environment, tmp_path):
+    """Start one command; it is ended with the test."""
+    running = []
+
+    def start(*words, **settings):
+        process = subprocess.Popen(
+            [*HOLDFAST, *words], env=environment, cwd=tmp_path, start_new_session=True, **settings
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+
+def fill(directory, count, value=None):
+    async def write():
+        async with Persist(f"sqlite:///{directory}/app.db?synchronous=normal") as persist:
+            await persist.set_many({f"key:{number:06}": value or {"n": number} for number in range(count)})
+
+    asyncio.run(write())
+
+
+def rows(count, text="x"):
+    return b"".join(b'{"key":"key:%06d","value":"%b"}\n' % (number, text.encode()) for number in range(count))
+
+
+def until(ready, seconds=30):
+    """Wait for what another process does."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+# --- docs ---
+
+
+def blocks():
+    found = re.findall(r"^```console\n(.*?)^```", DOCS.read_text(), re.M | re.S)
+    return [re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.M) for block in found]
+
+
+def test_every_snippet_of_the_reference_prints_what_it_says(environment, tmp_path):
+    lines = [line for block in blocks() for line in block]
+    assert len(lines) > 25
+    script = ["exec 2>&1"] + [f"{line}\necho '--- end'" for line, _ in lines]
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "holdfast").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m holdfast "$@"\n')
+    (tools / "holdfast").chmod(0o755)
+    environment["PATH"] = f"{tools}:{environment['PATH']}"
+    del environment["HOLDFAST_STORE"]
+    answer = subprocess.run(
+        ["bash", "-c", "\n".join(script)],
+        env=environment,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        timeout=120,
+        check=True,
+    )
+    printed = answer.stdout.decode().split("--- end\n")
+    assert len(printed) == len(lines) + 1
+    for (line, want), got in zip(lines, printed, strict=False):
+        same = doctest.OutputChecker().check_output(want, got, doctest.ELLIPSIS)
+        assert same, f"$ {line}\nexpected:\n{want}\ngot:\n{got}"
+
+
+# --- exit codes, streams ---
+
+
+def test_every_kind_of_end_has_its_code(holdfast, tmp_path):
+    assert holdfast("set", "k", "1").returncode == 0
+    assert holdfast("get", "absent").returncode == 1
+    assert holdfast("get").returncode == 2
+    assert holdfast("set", "k", "not json").returncode == 2
+    assert holdfast("get", "k", HOLDFAST_STORE="rediss://").returncode in (2, 3)
+    assert holdfast("get", "k", HOLDFAST_STORE="nosuch://x").returncode == 2
+    assert holdfast("get", "k", HOLDFAST_STROE="x").returncode == 2
+    assert holdfast("get", "k", HOLDFAST_STORE="redis://127.0.0.1:1/0").returncode == 3
+    assert holdfast("get", "k", HOLDFAST_STORE="sqlite:///missing.db").returncode == 3
+    assert holdfast("create", "k", "2").returncode == 4
+    assert holdfast("import", stdin=b"nonsense\n").returncode == 5
+    assert not (tmp_path / "missing.db").exists()
+
+
+def test_errors_are_one_line_on_standard_error_with_a_way_out_and_no_traceback(holdfast):
+    for words in (
+        ["get", "absent"],
+        ["set", "k", "hello"],
+        ["get", "k", "--store", "redis://:hunter2@127.0.0.1:1/0"],
+    ):
+        answer = holdfast(*words)
+        assert answer.stdout == b""
+        text = answer.stderr.decode()
+        assert text.startswith("holdfast: ")
+        assert text.count("\n") == 1
+        assert "Traceback" not in text
+        assert "hunter2" not in text
+
+
+def test_a_file_of_somebody_else_is_an_error_in_words(holdfast, tmp_path):
+    (tmp_path / "app.db").write_bytes(b"this is no database at all, " * 100)
+    answer = holdfast("get", "k")
+    assert answer.returncode in (2, 3)
+    assert b"Traceback" not in answer.stderr
+
+
+def test_with_json_an_error_is_an_object(holdfast):
+    answer = holdfast("--json", "get", "k", "--store", "redis://127.0.0.1:1/0")
+    error = json.loads(answer.stderr)
+    assert (error["error"], error["exit"], error["maybe_applied"]) == ("StoreUnavailable", 3, False)
+
+
+def test_data_is_utf8_whatever_the_locale_says(holdfast):
+    for locale in ("C", "POSIX", "en_US.ISO-8859-1"):
+        assert (
+            holdfast(
+                "set", "grüße", '"🌊"', LC_ALL=locale, PYTHONCOERCECLOCALE="0", PYTHONUTF8="0"
+            ).returncode
+            == 0
+        )
+        answer = holdfast("get", "grüße", LC_ALL=locale, PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
+        assert answer.stdout.decode() == '"🌊"\n'
+
+
+def test_without_click_the_command_says_what_to_install():
+    code = "import sys; sys.modules['click'] = None; import holdfast.__main__ as m; m.main()"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
+    assert answer.returncode == 2
+    assert answer.stderr == b'holdfast: click is not installed; pip install "holdfast[cli]"\n'
+
+
+def test_help_loads_neither_asyncio_nor_a_client_library_nor_rich():
+    code = (
+        "import sys, holdfast.__main__ as m\nsys.argv = ['holdfast', '--help']\n"
+        "try: m.main()\nexcept SystemExit: pass\n"
+        "print(sorted({'asyncio', 'rich', 'redis', 'sqlite3', 'msgspec'} & set(sys.modules)), file=sys.stderr)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
+    assert b"Exit codes:" in answer.stdout
+    assert answer.stderr == b"[]\n"
+
+
+# --- terminals ---
+
+
+def on_terminal(words, environment, tmp_path):
+    """What the command prints where standard output and error are a terminal."""
+    main, other = pty.openpty()
+    process = subprocess.Popen(
+        [*HOLDFAST, *words],
+        stdin=subprocess.DEVNULL,
+        stdout=other,
+        stderr=other,
+        env=environment,
+        cwd=tmp_path,
+    )
+    os.close(other)
+    text = b""
+    with contextlib.suppress(OSError):  # how a terminal ends
+        while part := os.read(main, 65536):
+            text += part
+    os.close(main)
+    process.wait(60)
+    return text.decode()
+
+
+def test_values_are_coloured_on_a_terminal_only(holdfast, environment, tmp_path):
+    holdfast("set", "k", '{"a":1}')
+    assert "\x1b[" in on_terminal(["get", "k"], environment, tmp_path)
+    assert "\x1b[" not in on_terminal(["get", "k"], environment | {"NO_COLOR": "1"}, tmp_path)
+    assert "\x1b[" not in on_terminal(["get", "k"], environment | {"TERM": "dumb"}, tmp_path)
+    assert holdfast("get", "k").stdout == b'{"a":1}\n'
+    assert b"\x1b" not in holdfast("get", "absent").stderr
+    assert b"\x1b" not in holdfast("doctor").stdout
+
+
+def test_a_progress_bar_is_drawn_on_a_terminal_only(holdfast, environment, tmp_path):
+    (tmp_path / "rows.jsonl").write_bytes(rows(3_000) + b"nonsense\n")
+    printed = on_terminal(["import", "rows.jsonl"], environment, tmp_path)
+    assert "import" in printed
+    assert "rows" in printed
+    assert "line 3001: not JSON" in printed
+    assert "3,000 stored, 1 broken" in printed
+    quiet = holdfast("import", "rows.jsonl")
+    assert b"\x1b" not in quiet.stderr
+    assert quiet.stderr.count(b"\n") == 2
+
+
+# --- pipes and signals ---
+
+
+def test_a_reader_that_goes_away_is_no_traceback(started, tmp_path):
+    fill(tmp_path, 20_000)
+    for command in ("keys", "export"):
+        process = started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(30) == 141
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_listing_that_nobody_reads(started, tmp_path, number, code):
+    fill(tmp_path, 20_000)
+    process = started("keys", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    select.select([process.stdout], [], [], 30)
+    until(lambda: _is_waiting(process.pid))
+    process.send_signal(number)
+    assert process.wait(10) == code
+    assert process.stderr.read().count(b"\n") == 1
+
+
+def _is_waiting(pid):
+    return "pipe_w" in Path(f"/proc/{pid}/wchan").read_text() or _state(pid) == "S"
+
+
+def _state(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def _stored(directory):
+    async def count():
+        async with Persist(f"sqlite:///{directory}/app.db") as persist:
+            return len([key async for key in persist.keys("")])
+
+    return asyncio.run(count()) if (directory / "app.db").exists() else 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_import_that_is_interrupted_says_where_to_go_on(started, holdfast, tmp_path, number, code):
+    process = started("import", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdin.write(rows(1_000))
+    process.stdin.flush()
+    until(lambda: _stored(tmp_path) == 1_000)
+    process.send_signal(number)
+    assert process.wait(10) == code
+    message = process.stderr.read().decode()
+    assert message.count("\n") == 1
+    line = int(re.search(r"1,000 stored until then; --from-line (\d+) goes on there", message)[1])
+    assert line == 1_001
+    rest = holdfast("import", f"--from-line={line}", stdin=rows(1_500))
+    assert rest.stdout == b"500 stored\n"
+
+
+def test_an_export_that_is_interrupted_leaves_no_file(started, tmp_path):
+    fill(tmp_path, 50_000)
+    process = started("export", "-o", "all.jsonl.gz", stderr=subprocess.PIPE)
+    until(lambda: any(tmp_path.glob(".all.jsonl.gz.*.part")))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert not list(tmp_path.glob("*all.jsonl*"))
+    assert not list(tmp_path.glob(".all.jsonl*"))
+
+
+# --- a store that goes away ---
+
+
+def test_an_import_goes_on_after_the_store_was_down(started, holdfast, environment, tmp_path):
+    with RedisServer(appendonly=True, appendfsync="always") as server:
+        environment["HOLDFAST_STORE"] = server.url
+        process = started("import", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        text = rows(5_000)
+        half = text.index(b'{"key":"key:002500"')
+        process.stdin.write(text[:half])
+        process.stdin.flush()
+        until(lambda: server.command("DBSIZE") == b":2500\r\n")
+        server.kill()
+        _, message = process.communicate(text[half:], timeout=60)
+        assert process.returncode == 3
+        line = int(re.search(r"--from-line (\d+) goes on there\n$", message.decode())[1])
+        assert line == 2_501
+        server.start()
+        answer = holdfast("import", "--from-line", str(line), stdin=text, HOLDFAST_STORE=server.url)
+        assert answer.stdout == b"2,500 stored\n", answer.stderr
+        assert server.command("DBSIZE") == b":5000\r\n"
+
+
+# --- memory ---
+
+
+def peak(words, environment, tmp_path, **settings):
+    """The most memory a command had, in KiB."""
+    process = subprocess.Popen([*HOLDFAST, *words], env=environment, cwd=tmp_path, **settings)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss
+
+
+def test_ten_times_the_rows_take_no_more_memory(environment, tmp_path):
+    nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    taken = {}
+    for count in (5_000, 50_000):
+        store = environment | {"HOLDFAST_STORE": f"sqlite:///{count}.db?synchronous=normal"}
+        (tmp_path / f"{count}.jsonl").write_bytes(rows(count, "x" * 200))
+        taken["import", count] = peak(["import", f"{count}.jsonl"], store, tmp_path, **nowhere)
+        taken["export", count] = peak(["export", "-o", f"{count}.jsonl.gz"], store, tmp_path, **nowhere)
+        taken["keys", count] = peak(["keys", "--long"], store, tmp_path, **nowhere)
+        with gzip.open(tmp_path / f"{count}.jsonl.gz") as file:
+            assert sum(1 for _ in file) == count + 2
+    print(taken)
+    for command in ("import", "export", "keys"):
+        # 50,000 rows of 230 bytes held at once would be 11 MiB of text and far more of objects.
+        assert taken[command, 50_000] - taken[command, 5_000] < 6 << 10, taken
