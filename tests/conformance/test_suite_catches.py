@@ -13,13 +13,16 @@ from hypothesis import Phase
 
 from holdfast.persist.driver import Driver
 from holdfast.testing import ManualClock, PersistSuite
+from holdfast.testing.faults import Passing
 from holdfast.testing.persist import machine
 
+from . import broken_answers as answers
 from . import broken_drivers as broken
+from . import broken_pairs as pairs
 
 MODEL = "any_history_agrees_with_a_dict_and_a_clock"
 
-CAUGHT: tuple[tuple[type[broken.Broken], tuple[str, ...]], ...] = (
+CAUGHT: tuple[tuple[type[Passing], tuple[str, ...]], ...] = (
     (
         broken.ForgetsExpiryOnCreate,
         ("a_created_value_expires", "lifetimes_are_kept_to_the_millisecond", MODEL),
@@ -102,19 +105,63 @@ CAUGHT: tuple[tuple[type[broken.Broken], tuple[str, ...]], ...] = (
         broken.LosesOneWriteInTen,
         ("of_many_sets_of_one_key_the_last_stays", "a_full_batch_is_answered_whole"),
     ),
+    (answers.CreateOverwrites, ("create_over_a_live_value_leaves_it_as_it_was",)),
+    (answers.RefusedCreateRenews, ("a_refused_create_leaves_the_lifetime",)),
+    (answers.RemoveAlwaysSaysYes, ("remove_answers_whether_there_was_one",)),
+    (answers.RemoveForgetsTheVersion, ("remove_by_version_spares_a_changed_value",)),
+    (
+        answers.RemovesOnlyFromSight,
+        ("create_after_a_removal_succeeds", "a_cleared_value_can_be_created_anew"),
+    ),
+    (
+        answers.TouchDoesNothing,
+        ("touch_changes_the_lifetime_and_not_the_value", "get_renew_reads_and_gives_a_new_lifetime"),
+    ),
+    (answers.TakesNullForAbsence, ("a_stored_null_is_a_value",)),
+    (answers.SetNeverOverwrites, ("set_stores_and_set_overwrites",)),
+    (
+        answers.ReplaceAnswersTheOldVersion,
+        ("replace_stores_over_the_version_named_and_answers_the_new_one",),
+    ),
+    (answers.ReplaceNeverExpires, ("replace_keeps_or_changes_the_lifetime_as_it_is_told",)),
+    (answers.VersionsChangeAtEachRead, ("a_version_stays_while_nothing_is_written",)),
+    (answers.VersionsAreLong, ("a_version_is_short_plain_text",)),
+    (
+        answers.VersionsAreSecretlyHashes,
+        ("a_value_that_came_back_has_its_old_version_only_where_traits_say_so",),
+    ),
+    (answers.IncrementStartsAtZero, ("increment_starts_at_its_step_and_adds",)),
+    (answers.IncrementOnlyCountsItsOwn, ("increment_adds_to_an_integer_that_was_set",)),
+    (answers.IncrementKeepsTheVersion, ("increment_makes_a_new_version",)),
+    (answers.BatchesOfOneAreSpecial, ("a_batch_of_one_is_answered_with_one",)),
+    (answers.ListsWhatIsNotThere, ("a_listing_of_nothing_is_empty",)),
+    (answers.CannotBeReopened, ("a_driver_may_be_closed_twice_and_opened_again",)),
+    (answers.CannotBeClosedUnopened, ("a_driver_that_was_never_opened_can_be_closed",)),
+    (answers.IsAlwaysIll, ("a_healthy_store_says_so",)),
+    (answers.NeverFinishesMigrating, ("a_migrated_store_has_nothing_pending",)),
+    (answers.DescribesNothingInWords, ("a_driver_describes_its_store_in_words",)),
+    (answers.HasNoBatchSize, ("traits_are_sane",)),
+    (answers.ForgetsTheEntry, ("an_absent_key_is_absent_for_every_operation",)),
+    (pairs.LooksBeforeItCreates, ("of_creates_by_two_drivers_exactly_one_wins",)),
+    (pairs.ReadsBeforeItIncrements, ("increments_by_two_drivers_add_up",)),
+    (pairs.RemembersWhatItRead, ("two_drivers_see_what_the_other_wrote",)),
+    (
+        pairs.LocksRowsInTheOrderOfTheBatch,
+        ("batches_over_the_same_keys_in_opposite_order_do_not_lock_each_other_out",),
+    ),
 )
 
 
-def suite_over(kind: type[broken.Broken]) -> PersistSuite:
+def suite_over(kind: type[Passing]) -> PersistSuite:
     class Suite(PersistSuite):
         async def make_driver(self) -> Driver:
-            self.clock = ManualClock()
-            return kind(self.clock)
+            self.clock = self.clock or ManualClock()
+            return kind(self.clock)  # type: ignore[call-arg, arg-type]
 
     return Suite()
 
 
-def fails(kind: type[broken.Broken], name: str) -> bool:
+def fails(kind: type[Passing], name: str) -> bool:
     try:
         getattr(suite_over(kind), f"test_{name}")()
     except SkipTest:
@@ -124,23 +171,23 @@ def fails(kind: type[broken.Broken], name: str) -> bool:
     return False
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _no_shrinking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         machine, "QUICK", machine.settings(machine.SOAK, max_examples=100, phases=[Phase.generate])
     )
 
 
+@pytest.mark.usefixtures("_no_shrinking")
 @pytest.mark.parametrize(
     ("kind", "name"),
     [pytest.param(kind, name, id=f"{kind.__name__}-{name}") for kind, names in CAUGHT for name in names],
 )
-def test_a_broken_driver_is_caught(kind: type[broken.Broken], name: str) -> None:
+def test_a_broken_driver_is_caught(kind: type[Passing], name: str) -> None:
     assert fails(kind, name), f"{kind.__name__} passes test_{name}"
 
 
+@pytest.mark.parametrize("kind", [broken.Broken, pairs.Paired])
 @pytest.mark.parametrize("name", sorted(name[5:] for name in dir(PersistSuite) if name.startswith("test_")))
-def test_the_same_driver_without_a_fault_passes(name: str) -> None:
-    assert not fails(broken.Broken, name), (
-        "the harness itself fails this test: what it catches proves nothing"
-    )
+def test_the_same_driver_without_a_fault_passes(kind: type[Passing], name: str) -> None:
+    assert not fails(kind, name), "the harness itself fails this test: what it catches proves nothing"
