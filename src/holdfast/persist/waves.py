@@ -26,9 +26,9 @@ Get ...    one of them                                    as the one that was se
 =========  =============================================  ==========================================
 
 A folded Increment stands for several only if *every* sum on the way stays in
-the 64-bit range, which depends on what is stored: `bounds` says between which
-stored values it does. Outside of them the driver changes nothing, and sends the
-operations one by one (`unfolded`), each with the answer it deserves.
+the 64-bit range, which depends on what is stored: `slack` says how far from the
+end of the range that has to be. Nearer to it the driver changes nothing, and
+sends the operations one by one (`unfolded`), each with the answer it deserves.
 
 `Clear` is a write to keys that nobody has counted: whatever came before it in
 the batch is in an earlier wave, whatever came after in a later one. Reads may
@@ -63,7 +63,7 @@ from holdfast.persist.driver import (
     Touch,
 )
 
-__all__ = ["INT64_MAX", "INT64_MIN", "Wave", "bounds", "halves", "spread", "unfolded", "waves"]
+__all__ = ["INT64_MAX", "INT64_MIN", "Wave", "halves", "parted", "slack", "spread", "unfolded", "waves"]
 
 INT64_MIN: Final = -(1 << 63)
 INT64_MAX: Final = (1 << 63) - 1
@@ -91,36 +91,41 @@ def waves(batch: Sequence[Operation]) -> list[Wave]:
     return _sorted_out(batch)
 
 
-def bounds(wave: Wave, batch: Sequence[Operation]) -> tuple[list[int], list[int]]:
-    """For each Increment of the wave: the least and the greatest stored value over which it takes effect."""
-    least: list[int] = []
-    most: list[int] = []
-    for at, op in enumerate(cast("Sequence[Increment]", wave.ops)):
-        places = wave.folded.get(at)
-        if places is None:
-            low, high = min(op.by, 0), max(op.by, 0)
-        else:
-            sums = _sums(batch, places)
-            low, high = min(0, *sums), max(0, *sums)
-        least.append(max(INT64_MIN, INT64_MIN - low))
-        most.append(min(INT64_MAX, INT64_MAX - high))
-    return least, most
+def slack(wave: Wave, batch: Sequence[Operation]) -> tuple[int, int]:
+    """How far the Increments of the wave stray below and above their sums on the way there.
+
+    One pair for the whole wave, because an upsert's condition sees only what is
+    stored and what would be inserted. An Increment may take effect where stored
+    value plus sum, *and* that less the first and plus the second, are within 64
+    bits; the first and second are 0 where nothing is folded.
+    """
+    below = above = 0
+    for at, places in wave.folded.items():
+        sums = _sums(batch, places)
+        total = cast("Increment", wave.ops[at]).by
+        below, above = max(below, total - min(sums)), max(above, max(sums) - total)
+    return below, above
 
 
 def unfolded(wave: Wave, at: int, batch: Sequence[Operation]) -> Iterator[Wave]:
-    """What `wave.ops[at]` stands for, one wave each."""
-    for place in wave.folded.get(at, ()):
+    """What `wave.ops[at]` stands for, one wave each; itself where it stands for no other."""
+    for place in wave.folded.get(at, (wave.places[at],)):
         yield Wave(wave.kind, (batch[place],), (place,), {})
 
 
 def halves(wave: Wave) -> tuple[Wave, Wave]:
     """The wave as two smaller ones: how a driver finds the one operation that a statement was refused for."""
     middle = len(wave.ops) // 2
-    first = {at: places for at, places in wave.folded.items() if at < middle}
-    second = {at - middle: places for at, places in wave.folded.items() if at >= middle}
+    return _part(wave, range(middle)), _part(wave, range(middle, len(wave.ops)))
+
+
+def parted(wave: Wave, test: Callable[[Any], bool]) -> tuple[Wave, Wave]:
+    """Those operations that pass the test, and those that do not, where that takes two statements."""
+    passed = [test(op) for op in wave.ops]
+    places = range(len(passed))
     return (
-        Wave(wave.kind, wave.ops[:middle], wave.places[:middle], first),
-        Wave(wave.kind, wave.ops[middle:], wave.places[middle:], second),
+        _part(wave, [at for at in places if passed[at]]),
+        _part(wave, [at for at in places if not passed[at]]),
     )
 
 
@@ -143,6 +148,11 @@ def spread(
             rest = _AFTER_THE_FIRST.get(wave.kind, answer)
             for place in places[1:]:
                 outcomes[place] = rest
+
+
+def _part(wave: Wave, chosen: Sequence[int]) -> Wave:
+    folded = {at: wave.folded[was] for at, was in enumerate(chosen) if was in wave.folded}
+    return Wave(wave.kind, [wave.ops[at] for at in chosen], [wave.places[at] for at in chosen], folded)
 
 
 # --- the general case: keys that come twice, kinds mixed ---

@@ -28,7 +28,7 @@ from holdfast.persist.driver import (
     Touch,
     prefix_end,
 )
-from holdfast.persist.waves import INT64_MAX, INT64_MIN, Wave, bounds, halves, spread, unfolded, waves
+from holdfast.persist.waves import INT64_MAX, INT64_MIN, Wave, halves, parted, slack, spread, unfolded, waves
 
 NOW = 1000
 
@@ -50,7 +50,7 @@ class Rows(dict[str, tuple[str, int | None, str]]):
         self[key] = (value, end, version)
         return version
 
-    def apply(self, op: Any, least: int = INT64_MIN, most: int = INT64_MAX) -> Any:
+    def apply(self, op: Any, below: int = 0, above: int = 0) -> Any:
         row = self.live(op.key)
         match op:
             case Get() | GetEntry():
@@ -64,7 +64,7 @@ class Rows(dict[str, tuple[str, int | None, str]]):
                     self.put(op.key, op.value.decode(), ends(op.ttl))
                 return row is None
             case Increment():
-                return self.increment(op, row, least, most)
+                return self.increment(op, row, below, above)
             case Keys():
                 return Page(sorted(key for key in self if key.startswith(op.key) and self.live(key)), None)
             case Clear():
@@ -93,7 +93,7 @@ class Rows(dict[str, tuple[str, int | None, str]]):
                     self[op.key] = (row[0], ends(op.ttl), row[2])
                 return row and row[0]
 
-    def increment(self, op: Increment, row: Any, least: int, most: int) -> Any:
+    def increment(self, op: Increment, row: Any, below: int, above: int) -> Any:
         if row is None:
             before, end = 0, ends(op.ttl)
         else:
@@ -101,7 +101,7 @@ class Rows(dict[str, tuple[str, int | None, str]]):
                 before, end = int(row[0]), row[1]
             except ValueError:
                 return InvalidConversion(f"increment {op.key!r}")
-        if not (least <= before <= most and INT64_MIN <= before + op.by <= INT64_MAX):
+        if before + op.by - below < INT64_MIN or before + op.by + above > INT64_MAX:
             return ValueError(f"increment {op.key!r}")
         self.put(op.key, str(before + op.by), end)
         return before + op.by
@@ -125,14 +125,11 @@ def send(rows: Rows, wave: Wave, batch: Sequence[Operation], outcomes: list[Any]
     assert keys == sorted(keys)
     assert {type(op) for op in wave.ops} == {wave.kind}
     assert len(wave.ops) == 1 or wave.kind not in (Keys, Clear)
-    if wave.kind is Increment:
-        least, most = bounds(wave, batch)
-        answers = [rows.apply(op, low, high) for op, low, high in zip(wave.ops, least, most, strict=True)]
-    else:
-        answers = [rows.apply(op) for op in wave.ops]
+    below, above = slack(wave, batch) if wave.kind is Increment else (0, 0)
+    answers = [rows.apply(op, below, above) for op in wave.ops]
     spread(wave, answers, batch, outcomes)
     for at, answer in enumerate(answers):
-        if isinstance(answer, ValueError):
+        if isinstance(answer, ValueError) and wave.folded:
             for one in unfolded(wave, at, batch):
                 send(rows, one, batch, outcomes)
 
@@ -276,6 +273,21 @@ def test_halves_hold_the_same_answers_as_the_whole() -> None:
     for half, answers in zip(halves(wave), (["A"], ["B", "C"]), strict=True):
         spread(half, answers, batch, outcomes)
     assert outcomes == ["A", "B", "C", "A", "C"]
+
+
+def test_a_parted_wave_holds_the_same_answers_as_the_whole() -> None:
+    batch: list[Operation] = [
+        Set("b", b"1", 5),
+        Set("a", b"1", KEEP),
+        Set("c", b"1", 7),
+        Set("c", b"1", KEEP),
+    ]
+    (wave,) = waves(batch)
+    kept, timed = parted(wave, lambda op: op.ttl is KEEP)
+    outcomes: list[Any] = [...] * 4
+    spread(kept, ["A"], batch, outcomes)
+    spread(timed, ["B", "C"], batch, outcomes)
+    assert outcomes == ["B", "A", "C", "C"]
 
 
 def test_a_clear_is_after_what_came_before_it_and_before_what_came_after() -> None:
