@@ -16,6 +16,7 @@ that it hands to the driver, and nothing waits. `via_now = True` asks through
 
 from __future__ import annotations
 
+from holdfast.testing.persist.api import ApiCases
 from holdfast.testing.persist.batches import BatchCases
 from holdfast.testing.persist.concurrency import ConcurrencyCases
 from holdfast.testing.persist.expiry import ExpiryCases
@@ -36,6 +37,7 @@ class PersistSuite(
     BatchCases,
     ListingCases,
     ConcurrencyCases,
+    ApiCases,
     ModelCases,
 ):
     """Subclass it and say how a driver is made; see the module's docstring."""

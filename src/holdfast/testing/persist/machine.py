@@ -92,10 +92,8 @@ class Histories(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         first = self.bench.subjects[0]
-        namespace = f"{first.prefix}{secrets.token_hex(4)}:"
-        self.subjects = [
-            Subject(each.driver, prefix=namespace, clock=each.clock) for each in self.bench.subjects
-        ]
+        space = f"{first.space}/{secrets.token_hex(4)}"
+        self.subjects = [Subject(each.driver, space=space, clock=each.clock) for each in self.bench.subjects]
         self.subject = self.subjects[0]
         traits = first.driver.traits
         self.model = PersistModel(version_from_content=traits.version_from_content, tolerance=first.tolerance)

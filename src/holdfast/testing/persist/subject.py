@@ -13,6 +13,7 @@ import msgspec
 
 from holdfast.coalesce import Batcher
 from holdfast.errors import HoldfastError
+from holdfast.persist.api import Persist
 from holdfast.persist.driver import (
     LATER,
     Clear,
@@ -65,10 +66,11 @@ class Subject:
     """One open driver. Keys of operations handed to it are short; it puts the namespace in front."""
 
     def __init__(
-        self, driver: Driver, *, prefix: str, clock: ManualClock | None = None, via_now: bool = False
+        self, driver: Driver, *, space: str, clock: ManualClock | None = None, via_now: bool = False
     ) -> None:
         self.driver = driver
-        self.prefix = prefix
+        self.space = space  # the namespace; all that a case stores starts with it
+        self.prefix = f"{space}:v:"
         self.clock = clock
         self.tolerance = 0 if clock else 10  # ms by which a server's clock may be coarse
         self._via_now = via_now
@@ -172,9 +174,18 @@ class Subject:
 
     # --- more of it ---
 
+    async def leave_nothing(self) -> None:
+        """Delete all that starts with the namespace, also what `Persist` keeps for itself."""
+        cursor: str | None = None
+        while True:
+            (cleared,) = await self.driver.apply([Clear(self.space, cursor, 500)])
+            cursor = cleared.cursor
+            if cursor is None:
+                return
+
     def beside(self, driver: Driver) -> Subject:
         """Another driver over the same keys and the same clock."""
-        return Subject(driver, prefix=self.prefix, clock=self.clock, via_now=self._via_now)
+        return Subject(driver, space=self.space, clock=self.clock, via_now=self._via_now)
 
     @asynccontextmanager
     async def batcher(self, driver: Driver | None = None) -> AsyncIterator[Batcher[Operation]]:
@@ -231,20 +242,27 @@ class SuiteCore:
             await driver.close()
 
     @asynccontextmanager
+    async def persist(self, subject: Subject, **options: Any) -> AsyncIterator[Persist]:
+        """`Persist` over a driver of its own, in the subject's namespace."""
+        driver = await self.make_driver()
+        async with Persist(driver, namespace=subject.space, auto_migrate=True, **options) as made:
+            yield made
+
+    @asynccontextmanager
     async def subject(self) -> AsyncIterator[Subject]:
         """An open driver with an empty namespace, emptied again afterwards."""
         async with self.another_driver() as driver:
-            prefix = f"suite{secrets.token_hex(5)}:v:"
-            subject = Subject(driver, prefix=prefix, clock=self.clock, via_now=self.via_now)
+            space = f"suite{secrets.token_hex(5)}"
+            subject = Subject(driver, space=space, clock=self.clock, via_now=self.via_now)
             try:
                 yield subject
             except BaseException:
                 try:
-                    await subject.clear()
+                    await subject.leave_nothing()
                 except (HoldfastError, AssertionError):
                     pass  # the case's own failure is the one to be seen
                 raise
-            await subject.clear()
+            await subject.leave_nothing()
 
 
 S = TypeVar("S", bound=SuiteCore)
