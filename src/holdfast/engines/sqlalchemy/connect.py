@@ -30,7 +30,7 @@ _ASYNC: Final = {
     "mysql": "asyncmy",
     "mariadb": "asyncmy",
     "mssql": "aioodbc",
-    "oracle": "oracledb_async",
+    "oracle": "oracledb",
 }
 _PACKAGES: Final = {
     "aiosqlite": '"holdfast[sqlalchemy]"',
@@ -61,8 +61,11 @@ _MANNERS: Final = {
     # AUTOCOMMIT keeps the sqlite3 module from opening transactions of its own, which are deferred ones: two
     # that read first and write then cannot both go on, and the second fails at once instead of waiting.
     "sqlite": Manner(alone=True, isolation="AUTOCOMMIT", begin="BEGIN IMMEDIATE"),
+    # The lock is the one that engines/postgres takes: the two may start at once.
     "postgresql": Manner(
-        alone=True, isolation="READ COMMITTED", enter="SELECT pg_advisory_xact_lock(7810769521014403)"
+        alone=True,
+        isolation="READ COMMITTED",
+        enter=f"SELECT pg_advisory_xact_lock({int.from_bytes(b'holdfast')})",
     ),
     # READ COMMITTED, or the gaps between keys are locked too and those who create neighbours deadlock.
     "mysql": Manner(
@@ -109,8 +112,10 @@ def engine_for(url: StoreURL) -> AsyncEngine:
         ) from None
     except ImportError as missing:
         raise _not_there(url, target, missing) from missing
-    except exc.InvalidRequestError as refused:  # "requires an async driver"
-        raise _synchronous(url, target) from refused
+    except (exc.InvalidRequestError, exc.ArgumentError) as refused:
+        if isinstance(refused, exc.ArgumentError) and refused.code != "pcls":
+            raise StoreMisconfigured(f"store URL {url}: an option that SQLAlchemy refuses") from refused
+        raise _synchronous(url, target) from refused  # the pool, or the dialect itself, found out
     if dialect == "sqlite":
         event.listen(engine.sync_engine, "connect", _sync_fully)
     return engine

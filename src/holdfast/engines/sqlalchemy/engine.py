@@ -26,6 +26,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final, NoReturn, Self, TypeVar
 
 from sqlalchemy import select, text
@@ -34,7 +35,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from holdfast import events
 from holdfast.engines.sqlalchemy.connect import TIMEOUT, engine_for, manner_of, seconds
-from holdfast.engines.sqlalchemy.faults import Fault, Unreachable, fault_of, never_accepted, summary
+from holdfast.engines.sqlalchemy.faults import Fault, Unreachable, demoted, fault_of, never_accepted, summary
 from holdfast.errors import Closed, NotMigrated, StoreError, StoreMisconfigured, StoreUnavailable
 from holdfast.store import StoreURL
 
@@ -116,6 +117,8 @@ class SQLAlchemyEngine:
             StoreMisconfigured: wrong credentials, no such database.
             StoreUnavailable: it does not answer now.
         """
+        if self.owned and self.dialect == "sqlite" and _lacks_directory(self._engine.url.database):
+            raise StoreMisconfigured(f"{NAME}: no directory to hold {self.shown}")
         try:
             await self._connect()
         except _CLIENT_ERRORS as error:
@@ -270,11 +273,11 @@ class SQLAlchemyEngine:
         try:
             yield connection
         except _CLIENT_ERRORS as error:
-            if fault_of(error) is Fault.LOST and not connection.invalidated:
+            if (fault_of(error) is Fault.LOST or demoted(error)) and not connection.invalidated:
                 await connection.invalidate(error)
             raise
         finally:
-            await asyncio.shield(connection.close())
+            await connection.close()  # not shielded: cancelled in its ROLLBACK it drops the connection
 
     async def _borrow(self, engine: AsyncEngine) -> AsyncConnection:
         while True:
@@ -353,6 +356,11 @@ class _Progress:
 
     def __init__(self) -> None:
         self.sent = False
+
+
+def _lacks_directory(database: str | None) -> bool:
+    # Asked before aiosqlite is: its thread outlives an attempt that fails, and then the loop.
+    return database is not None and not database.startswith("file:") and not Path(database).parent.is_dir()
 
 
 async def _log_ahead(connection: AsyncConnection) -> None:

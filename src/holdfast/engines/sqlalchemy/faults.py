@@ -11,7 +11,7 @@ from typing import Final
 
 from sqlalchemy import exc
 
-__all__ = ["Fault", "Unreachable", "fault_of", "never_accepted", "summary"]
+__all__ = ["Fault", "Unreachable", "demoted", "fault_of", "never_accepted", "summary"]
 
 
 class Unreachable(OSError):
@@ -68,12 +68,19 @@ def fault_of(error: BaseException) -> Fault:
     return Fault.COLLIDED if isinstance(error, exc.IntegrityError) else Fault.REFUSED
 
 
+def demoted(error: BaseException) -> bool:
+    """Whether the server takes no writes any more: another connection may lead to the one that now does."""
+    orig = _orig(error)
+    return getattr(orig, "sqlstate", None) == "25006" or _number(orig) in (1290, 1836)
+
+
 def never_accepted(error: BaseException) -> bool:
     """Whether no later attempt to connect can go better: wrong password, no such database, no such directory."""
     orig = _orig(error)
     state = getattr(orig, "sqlstate", None)
     return (
-        (isinstance(state, str) and (state.startswith("28") or state == "3D000"))
+        isinstance(orig, TypeError | ValueError)  # an option in the URL that the DBAPI module does not know
+        or (isinstance(state, str) and (state.startswith("28") or state == "3D000"))
         or _number(orig) in (1044, 1045, 1049, 1698)
         or _sqlite_code(orig) in (14, 26)
     )

@@ -20,37 +20,30 @@ and write the same rows, several times as fast.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import StaticPool
 
 from holdfast.engines import Lease, lease
 from holdfast.engines.sqlalchemy import OPTIONS, SQLAlchemyEngine, StatementRefused, engine_for
-from holdfast.errors import Closed, StoreError, StoreUnavailable, again
+from holdfast.errors import Closed, StoreError, StoreMisconfigured, StoreUnavailable, again
 from holdfast.persist.driver import (
-    KEEP,
     LATER,
     Clear,
-    Cleared,
-    Create,
     Get,
     GetEntry,
     Keys,
     Operation,
     Outcome,
-    Page,
-    Set,
-    Stored,
     Sweep,
     Traits,
-    prefix_end,
 )
 from holdfast.persist.drivers.sqlalchemy_found import findings
-from holdfast.persist.drivers.sqlalchemy_rows import Changes, Row, draw_version, replay
+from holdfast.persist.drivers.sqlalchemy_rows import Rows
 from holdfast.persist.drivers.sqlalchemy_schema import apply_pending, pending_on, record_migrations
 from holdfast.persist.drivers.sqlalchemy_tables import Statements, ledger, metadata, statements_for, table
-from holdfast.persist.waves import Wave, waves
 from holdfast.store import Finding, Health, Migration, StoreURL
 
 __all__ = ["SQLAlchemyDriver", "ledger", "metadata", "record_migrations", "table"]
@@ -63,7 +56,7 @@ def _traits_of(dialect: str, *, owned: bool) -> Traits:
     served = dialect in ("postgresql", "mysql", "mariadb")
     return Traits(
         name=NAME,
-        durable="yes" if local and owned else "as configured",
+        durable="yes" if owned and dialect in ("sqlite", "postgresql") else "as configured",
         shared="machine" if local else "network",
         clock="server" if served else "machine" if local else "process",
         version_from_content=False,
@@ -96,6 +89,10 @@ class SQLAlchemyDriver:
             )  # to refuse at once what can never work; connects nothing, and is dropped
         elif not isinstance(engine, AsyncEngine):
             raise TypeError(f"SQLAlchemyDriver: engine is an AsyncEngine, not {type(engine).__name__}")
+        if isinstance(engine.pool, StaticPool):
+            raise StoreMisconfigured(
+                f"{NAME}: this engine has one connection for all its users, whose transactions would mix; use memory://"
+            )
         self._url = url
         self._given = engine if url is None else None
         self._dialect = engine.dialect.name
@@ -129,6 +126,10 @@ class SQLAlchemyDriver:
             await taken.release()
         elif engine is not None:
             await engine.close()
+
+    @property
+    def _rows(self) -> Rows:
+        return Rows(self._engine, self._sql)
 
     @property
     def _engine(self) -> SQLAlchemyEngine:
@@ -167,239 +168,38 @@ class SQLAlchemyDriver:
     # --- batches ---
 
     async def apply(self, batch: Sequence[Operation], lane: int = 0) -> list[Outcome]:
-        engine = self._engine
+        rows = self._rows
         outcomes: list[Outcome] = [None] * len(batch)
         reads = [place for place, op in enumerate(batch) if type(op) is Get or type(op) is GetEntry]
         if reads:
-            await self._read(engine, batch, reads, outcomes)
+            await rows.read(batch, reads, outcomes)
             if len(reads) == len(batch):
                 return outcomes
-        begun = False
+        begun = bool(reads)
         for places in _parts(batch):
             ops = [batch[place] for place in places]
             try:
-                answers = await self._part(engine, ops)
+                answers = await _part(rows, ops)
             except StoreError as exc:
                 if not begun:
-                    raise  # nothing of the batch stands: the round trip as a whole has failed
+                    raise  # nothing of the batch was answered: the round trip as a whole has failed
                 answers = [again(exc) for _ in ops]
-            else:
-                begun = begun or type(ops[0]) is not Keys
+            begun = True
             for place, answer in zip(places, answers, strict=True):
                 outcomes[place] = answer
         return outcomes
 
-    async def _part(self, engine: SQLAlchemyEngine, ops: Sequence[Operation]) -> list[Outcome]:
-        op = ops[0]
-        if type(op) is Keys:
-            return [await self._keys(engine, op)]
-        if type(op) is Clear:
-            return [await self._clear(engine, op)]
-        return await self._write(engine, ops)
-
-    async def _read(
-        self,
-        engine: SQLAlchemyEngine,
-        batch: Sequence[Operation],
-        places: Sequence[int],
-        outcomes: list[Outcome],
-    ) -> None:
-        keys = self._padded({batch[place].key for place in places})
-
-        async def work(connection: AsyncConnection) -> Sequence[Any]:
-            return (await connection.execute(self._sql.read, self._timed({"keys": keys}))).all()
-
-        found = {self._key(row[0]): row for row in await engine.read(work)}
-        for place in places:
-            op = batch[place]
-            row = found.get(op.key)
-            if row is not None:
-                outcomes[place] = row[1] if type(op) is Get else Stored(row[1], row[2], str(row[3]))
-
-    async def _write(self, engine: SQLAlchemyEngine, ops: Sequence[Operation]) -> list[Outcome]:
-        """The outcomes of operations that change named keys; halved until the refused one stands alone."""
-        try:
-            single = self._single(ops)
-            return await (self._replayed(engine, ops) if single is None else single(engine))
-        except StatementRefused as exc:
-            if len(ops) == 1:
-                return [exc]
-        middle = len(ops) // 2
-        outcomes: list[Outcome] = []
-        for half in (ops[:middle], ops[middle:]):
-            try:
-                outcomes += await self._write(engine, half)
-            except StoreError as exc:
-                outcomes += [again(exc) for _ in half]
-        return outcomes
-
-    # --- one statement ---
-
-    def _single(self, ops: Sequence[Operation]) -> Callable[[SQLAlchemyEngine], Any] | None:
-        """How the operations are done in one statement, if they can be."""
-        sent = waves(ops)
-        if len(sent) > 1:
-            return None
-        wave = sent[0]
-        if wave.kind is Set:
-            kept = sum(op.ttl is KEEP for op in wave.ops if type(op) is Set)
-            statement = self._sql.set_ if kept == 0 else self._sql.set_keep if kept == len(wave.ops) else None
-            if statement is not None:
-                return lambda engine: self._set(engine, statement, wave, len(ops))
-        elif wave.kind is Create and self._sql.create is not None:
-            create = self._sql.create
-            return lambda engine: self._create(engine, create, wave, ops)
-        return None
-
-    async def _set(self, engine: SQLAlchemyEngine, statement: Any, wave: Wave, count: int) -> list[Outcome]:
-        async def work(connection: AsyncConnection) -> None:
-            now = 0 if self._sql.reads_clock or not _reckons(wave.ops) else await self._now(connection)
-            await connection.execute(statement, [self._row(op, now) for op in wave.ops])
-
-        # Without a transaction of theirs, SQLite would sync after each of many rows.
-        if len(wave.ops) > 1 and self._dialect == "sqlite":
-            await engine.transact(work)
-        else:
-            await engine.write(work)
-        return [None] * count
-
-    async def _create(
-        self, engine: SQLAlchemyEngine, statement: Any, wave: Wave, ops: Sequence[Operation]
-    ) -> list[Outcome]:
-        async def work(connection: AsyncConnection) -> set[str]:
-            rows = [self._row(op, 0) for op in wave.ops]
-            return {self._key(row[0]) for row in await connection.execute(statement, rows)}
-
-        created = await engine.write(work)
-        outcomes: list[Outcome] = []
-        for op in ops:
-            outcomes.append(op.key in created)
-            created.discard(op.key)  # by the second there is a live value
-        return outcomes
-
-    def _row(self, op: Any, now: int) -> dict[str, Any]:
-        row: dict[str, Any] = {
-            "key": self._bound(op.key),
-            "value": self._bound(op.value),
-            "version": draw_version(),
-        }
-        ttl = None if op.ttl is KEEP else op.ttl
-        if self._sql.reads_clock:
-            row["ttl"] = ttl
-        else:
-            row["expires_at"] = None if ttl is None else now + ttl
-        return self._timed(row)
-
-    # --- one transaction ---
-
-    async def _replayed(self, engine: SQLAlchemyEngine, ops: Sequence[Operation]) -> list[Outcome]:
-        keys = {op.key for op in ops}
-
-        async def work(connection: AsyncConnection) -> list[Outcome]:
-            rows = await connection.execute(self._sql.lock, {"keys": self._padded(keys)})
-            before = {self._key(row[0]): Row(row[1], row[2], row[3]) for row in rows}
-            timed = _reckons(ops) or any(row.expires_at is not None for row in before.values())
-            outcomes, changes = replay(ops, before, await self._now(connection) if timed else 0)
-            await self._write_changes(connection, changes)
-            return outcomes
-
-        return await engine.transact(work)
-
-    async def _write_changes(self, connection: AsyncConnection, changes: Changes) -> None:
-        if changes.inserted:
-            rows = [{"key": self._bound(key), **self._columns(row)} for key, row in changes.inserted]
-            await connection.execute(self._sql.insert, rows)
-        if changes.updated and self._sql.set_ is not None and not self._sql.reads_clock:
-            # By the upsert, which clients of MySQL send as one statement, where they send updates row by row.
-            rows = [{"key": self._bound(key), **self._columns(row)} for key, row in changes.updated]
-            await connection.execute(self._sql.set_, rows)
-        elif changes.updated:
-            rows = [{"at": self._bound(key), **self._columns(row)} for key, row in changes.updated]
-            await connection.execute(self._sql.update, rows)
-        if changes.renewed:
-            rows = [{"at": self._bound(key), "expires_at": row.expires_at} for key, row in changes.renewed]
-            await connection.execute(self._sql.renew, rows)
-        if changes.deleted:
-            await connection.execute(self._sql.delete, {"keys": self._padded(set(changes.deleted))})
-
-    def _columns(self, row: Row) -> dict[str, Any]:
-        return {"value": self._bound(row.value), "expires_at": row.expires_at, "version": row.version}
-
-    # --- walks ---
-
-    async def _keys(self, engine: SQLAlchemyEngine, op: Keys) -> Page:
-        statement, bounds = self._walk(op.key, op.cursor, op.limit, live=True)
-
-        async def work(connection: AsyncConnection) -> list[str]:
-            return [self._key(row[0]) for row in await connection.execute(statement, bounds)]
-
-        keys = await engine.read(work)
-        return Page(keys, keys[-1] if len(keys) >= op.limit else None)
-
-    async def _clear(self, engine: SQLAlchemyEngine, op: Clear) -> Cleared:
-        statement, bounds = self._walk(op.key, op.cursor, op.limit, locked=True)
-
-        async def work(connection: AsyncConnection) -> Cleared:
-            rows = (await connection.execute(statement, bounds)).all()
-            if rows:
-                keys = self._padded({self._key(row[0]) for row in rows})
-                await connection.execute(self._sql.delete, {"keys": keys})
-            cursor = self._key(rows[-1][0]) if len(rows) >= op.limit else None
-            return Cleared(sum(row[1] for row in rows), cursor)
-
-        return await engine.transact(work)
-
     async def sweep(self, cursor: str | None, limit: int) -> Sweep:
-        statement, bounds = self._walk("", cursor, limit)
+        return await self._rows.sweep(cursor, limit)
 
-        async def look(connection: AsyncConnection) -> Sequence[Any]:
-            return (await connection.execute(statement, bounds)).all()
 
-        rows = await self._engine.read(look)
-        lapsed = {self._key(row[0]) for row in rows if not row[1]}
-
-        async def drop(connection: AsyncConnection) -> int:
-            chosen = self._timed({"keys": self._padded(lapsed)})
-            return (await connection.execute(self._sql.delete_lapsed, chosen)).rowcount
-
-        removed = await self._engine.write(drop) if lapsed else 0
-        return Sweep(removed, self._key(rows[-1][0]) if len(rows) >= limit else None)
-
-    def _walk(
-        self, prefix: str, cursor: str | None, limit: int, *, live: bool = False, locked: bool = False
-    ) -> tuple[Any, dict[str, Any]]:
-        end = prefix_end(prefix)
-        bounds = {"start": self._bound(prefix if cursor is None else cursor), "rows": limit}
-        if end is not None:
-            bounds["end"] = self._bound(end)
-        statement = self._sql.walk(after=cursor is not None, end=end is not None, live=live, locked=locked)
-        return statement, self._timed(bounds)
-
-    # --- what the database is given, and what it gives back ---
-
-    def _bound(self, content: str | bytes) -> str | bytes:
-        if self._sql.text:
-            return content if isinstance(content, str) else content.decode()
-        return content.encode() if isinstance(content, str) else content
-
-    def _key(self, stored: Any) -> str:
-        return stored if isinstance(stored, str) else bytes(stored).decode()
-
-    def _padded(self, keys: set[str]) -> list[str | bytes]:
-        """The keys for an IN, the last one repeated up to a power of two: few texts of a statement, all prepared."""
-        bound = [self._bound(key) for key in sorted(keys)]
-        return bound + bound[-1:] * ((1 << (len(bound) - 1).bit_length()) - len(bound))
-
-    def _timed(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        if self._sql.clock is None:
-            parameters["now"] = _process_ms()
-        return parameters
-
-    async def _now(self, connection: AsyncConnection) -> int:
-        """The deciding clock, read while the rows are locked."""
-        if self._sql.clock is None:
-            return _process_ms()
-        return int((await connection.execute(self._sql.clock)).scalar_one())
+async def _part(rows: Rows, ops: Sequence[Operation]) -> list[Outcome]:
+    op = ops[0]
+    if type(op) is Keys:
+        return [await rows.keys(op)]
+    if type(op) is Clear:
+        return [await rows.clear(op)]
+    return await rows.write(ops)
 
 
 def _parts(batch: Sequence[Operation]) -> Iterator[list[int]]:
@@ -418,12 +218,3 @@ def _parts(batch: Sequence[Operation]) -> Iterator[list[int]]:
             gathered.append(place)
     if gathered:
         yield gathered
-
-
-def _reckons(ops: Sequence[Any]) -> bool:
-    """Whether any operation gives a lifetime that must be added to the time."""
-    return any(type(getattr(op, "ttl", None)) is int for op in ops)
-
-
-def _process_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -1,182 +1,277 @@
-"""Operations replayed over rows that were read and locked: the outcomes, and what has to be written.
+"""The rows of `persist` through SQLAlchemy: what a part of a batch becomes on the wire.
 
-Inside a transaction that holds a key's row nobody else can change it, so any
-sequence of operations on it comes down to the row before, the row after, and
-the answers on the way. That costs the same few statements for one operation
-and for 256, and needs nothing of a database but row locks.
-
-Pure: no clock, no I/O.
+Reads are one statement. Writes of one kind are one statement where the dialect
+has one that decides for itself; all others are one transaction that locks the
+rows, replays the operations over them and writes what has changed.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+import time
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeAlias
 
-import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from holdfast.errors import InvalidConversion
+from holdfast.engines.sqlalchemy import SQLAlchemyEngine, StatementRefused
+from holdfast.errors import StoreError, again
 from holdfast.persist.driver import (
     KEEP,
+    Clear,
+    Cleared,
     Create,
-    GetRenew,
-    Increment,
-    Keep,
+    Get,
+    Keys,
     Operation,
     Outcome,
-    Remove,
-    Replace,
+    Page,
     Set,
-    Text,
-    Touch,
+    Stored,
+    Sweep,
+    prefix_end,
 )
+from holdfast.persist.drivers.sqlalchemy_replay import Changes, Row, draw_version, replay
+from holdfast.persist.drivers.sqlalchemy_tables import Statements
+from holdfast.persist.waves import Wave, waves
 
-__all__ = ["Changes", "Row", "draw_version", "replay"]
+__all__ = ["Rows"]
 
-INT64: Final = range(-(2**63), 2**63)
-
-
-def draw_version() -> int:
-    """64 random bits, as the signed number that SQL columns hold."""
-    return int.from_bytes(os.urandom(8), "big", signed=True)
+Outcomes: TypeAlias = list[Outcome]
 
 
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """A row as it is stored; expired or not."""
+class Rows:
+    """One engine's table of values. Every method is one or a few round trips, however much it is given."""
 
-    value: Text
-    expires_at: int | None
-    version: int
+    def __init__(self, engine: SQLAlchemyEngine, sql: Statements) -> None:
+        self._engine = engine
+        self._sql = sql
+        # Without a transaction of theirs, SQLite would sync after each of many rows.
+        self._syncs_each = engine.dialect == "sqlite"
 
+    async def read(
+        self,
+        batch: Sequence[Operation],
+        places: Sequence[int],
+        outcomes: Outcomes,
+    ) -> None:
+        keys = self._padded({batch[place].key for place in places})
 
-class Changes(msgspec.Struct, frozen=True):
-    """What to write so that the table says what the outcomes say; keys sorted."""
+        async def work(connection: AsyncConnection) -> Sequence[Any]:
+            return (await connection.execute(self._sql.read, self._timed({"keys": keys}))).all()
 
-    inserted: Sequence[tuple[str, Row]]  # no row was seen; if one is there now, all of it must be done again
-    updated: Sequence[tuple[str, Row]]
-    renewed: Sequence[tuple[str, Row]]  # only the lifetime is new: a large value need not travel twice
-    deleted: Sequence[str]
+        found = {self._key(row[0]): row for row in await self._engine.read(work)}
+        for place in places:
+            op = batch[place]
+            row = found.get(op.key)
+            if row is not None:
+                outcomes[place] = row[1] if type(op) is Get else Stored(row[1], row[2], str(row[3]))
 
-
-def replay(ops: Sequence[Operation], before: Mapping[str, Row], now: int) -> tuple[list[Outcome], Changes]:
-    """Apply the operations to the rows in order, `now` being the deciding clock's milliseconds."""
-    play = _Replay(before, now)
-    outcomes: list[Outcome] = []
-    for op in ops:
+    async def write(self, ops: Sequence[Operation]) -> Outcomes:
+        """The outcomes of operations that change named keys; halved until the refused one stands alone."""
         try:
-            outcomes.append(_STEPS[type(op)](play, op))
-        except (InvalidConversion, ValueError) as exc:  # what `Increment` refuses; it has changed nothing
-            outcomes.append(exc)
-    return outcomes, play.changes()
+            single = self._single(ops)
+            return await (self._replayed(ops) if single is None else single)
+        except StatementRefused as exc:
+            if len(ops) == 1:
+                return [exc]
+        middle = len(ops) // 2
+        outcomes: Outcomes = []
+        for half in (ops[:middle], ops[middle:]):
+            try:
+                outcomes += await self.write(half)
+            except StoreError as exc:
+                outcomes += [again(exc) for _ in half]
+        return outcomes
 
+    # --- one statement ---
 
-class _Replay:
-    def __init__(self, before: Mapping[str, Row], now: int) -> None:
-        self._before = before
-        self._now = now
-        self._rows: dict[str, Row | None] = {}  # what the operations have left, where they changed anything
-
-    def changes(self) -> Changes:
-        inserted: list[tuple[str, Row]] = []
-        updated: list[tuple[str, Row]] = []
-        renewed: list[tuple[str, Row]] = []
-        deleted: list[str] = []
-        for key, row in sorted(self._rows.items(), key=_key):
-            old = self._before.get(key)
-            if row is None:
-                if old is not None:
-                    deleted.append(key)
-            elif old is None:
-                inserted.append((key, row))
-            elif old.version == row.version:
-                renewed.append((key, row))
-            else:
-                updated.append((key, row))
-        return Changes(inserted, updated, renewed, deleted)
-
-    # --- one operation each ---
-
-    def get_renew(self, op: GetRenew) -> Text | None:
-        row = self._live(op.key)
-        if row is None:
+    def _single(self, ops: Sequence[Operation]) -> Awaitable[Outcomes] | None:
+        """The operations in one statement, if they can be; to be awaited."""
+        sent = waves(ops)
+        if len(sent) > 1:
             return None
-        self._rows[op.key] = Row(row.value, self._until(op.ttl, row), row.version)
-        return row.value
+        wave = sent[0]
+        if wave.kind is Set:
+            kept = sum(op.ttl is KEEP for op in wave.ops if type(op) is Set)
+            statement = self._sql.set_ if kept == 0 else self._sql.set_keep if kept == len(wave.ops) else None
+            if statement is not None:
+                return self._set(statement, wave, len(ops))
+        elif wave.kind is Create and self._sql.create is not None:
+            return self._create(self._sql.create, wave, ops)
+        return None
 
-    def set(self, op: Set) -> None:
-        self._rows[op.key] = Row(op.value, self._until(op.ttl, self._live(op.key)), draw_version())
+    async def _set(self, statement: Any, wave: Wave, count: int) -> Outcomes:
+        async def work(connection: AsyncConnection) -> None:
+            now = 0 if self._sql.reads_clock or not _reckons(wave.ops) else await self._now(connection)
+            await connection.execute(statement, [self._row(op, now) for op in wave.ops])
 
-    def create(self, op: Create) -> bool:
-        if self._live(op.key) is not None:
-            return False
-        self._rows[op.key] = Row(op.value, self._until(op.ttl, None), draw_version())
-        return True
-
-    def replace(self, op: Replace) -> str | None:
-        row = self._live(op.key)
-        if row is None or str(row.version) != op.version:
-            return None
-        row = self._rows[op.key] = Row(op.value, self._until(op.ttl, row), draw_version())
-        return str(row.version)
-
-    def remove(self, op: Remove) -> bool:
-        row = self._live(op.key)
-        if row is None or (op.version is not None and str(row.version) != op.version):
-            return False
-        self._rows[op.key] = None
-        return True
-
-    def touch(self, op: Touch) -> bool:
-        row = self._live(op.key)
-        if row is None:
-            return False
-        self._rows[op.key] = Row(row.value, self._until(op.ttl, row), row.version)
-        return True
-
-    def increment(self, op: Increment) -> int:
-        row = self._live(op.key)
-        if row is None:
-            total, until = op.by, self._until(op.ttl, None)
+        if len(wave.ops) > 1 and self._syncs_each:
+            await self._engine.transact(work)
         else:
-            total, until = _counter(op.key, row.value) + op.by, row.expires_at
-        if total not in INT64:
-            raise ValueError(f"increment {op.key!r}: the sum leaves the 64-bit range")
-        self._rows[op.key] = Row(str(total).encode(), until, draw_version())
-        return total
+            await self._engine.write(work)
+        return [None] * count
 
-    def _live(self, key: str) -> Row | None:
-        row = self._rows[key] if key in self._rows else self._before.get(key)
-        if row is None or (row.expires_at is not None and row.expires_at <= self._now):
-            return None
-        return row
+    async def _create(self, statement: Any, wave: Wave, ops: Sequence[Operation]) -> Outcomes:
+        async def work(connection: AsyncConnection) -> set[str]:
+            rows = [self._row(op, 0) for op in wave.ops]
+            return {self._key(row[0]) for row in await connection.execute(statement, rows)}
 
-    def _until(self, ttl: int | Keep | None, live: Row | None) -> int | None:
-        if ttl is KEEP:
-            return None if live is None else live.expires_at
-        return None if ttl is None else self._now + ttl
+        created = await self._engine.write(work)
+        outcomes: Outcomes = []
+        for op in ops:
+            outcomes.append(op.key in created)
+            created.discard(op.key)  # by the second there is a live value
+        return outcomes
+
+    def _row(self, op: Any, now: int) -> dict[str, Any]:
+        row: dict[str, Any] = {
+            "key": self._bound(op.key),
+            "value": self._bound(op.value),
+            "version": draw_version(),
+        }
+        ttl = None if op.ttl is KEEP else op.ttl
+        if self._sql.reads_clock:
+            row["ttl"] = ttl
+        else:
+            row["expires_at"] = None if ttl is None else now + ttl
+        return self._timed(row)
+
+    # --- one transaction ---
+
+    async def _replayed(self, ops: Sequence[Operation]) -> Outcomes:
+        keys = {op.key for op in ops}
+
+        async def work(connection: AsyncConnection) -> Outcomes:
+            before, now = await self._locked(connection, keys, _reckons(ops))
+            outcomes, changes = replay(ops, before, now)
+            await self._write_changes(connection, changes)
+            return outcomes
+
+        return await self._engine.transact(work)
+
+    async def _locked(
+        self, connection: AsyncConnection, keys: set[str], reckons: bool
+    ) -> tuple[dict[str, Row], int]:
+        """The rows of these keys, which nobody else changes until the transaction ends, and the time."""
+        if self._sql.claim is not None:
+            claims = [{"key": self._bound(key)} for key in sorted(keys)]
+            found = (await connection.execute(self._sql.claim, claims)).all()
+            return {self._key(row[0]): Row(*row[1:4]) for row in found}, max(row[4] for row in found)
+        rows = await connection.execute(self._sql.lock, {"keys": self._padded(keys)})
+        before = {self._key(row[0]): Row(*row[1:]) for row in rows}
+        timed = reckons or any(row.expires_at is not None for row in before.values())
+        return before, await self._now(connection) if timed else 0
+
+    async def _write_changes(self, connection: AsyncConnection, changes: Changes) -> None:
+        if changes.inserted:
+            rows = [{"key": self._bound(key), **self._columns(row)} for key, row in changes.inserted]
+            await connection.execute(self._sql.insert, rows)
+        updated, renewed = changes.updated, changes.renewed
+        if self._sql.upserts_alone and self._sql.set_ is not None and len(updated) + len(renewed) > 1:
+            rows = [{"key": self._bound(key), **self._columns(row)} for key, row in (*updated, *renewed)]
+            await connection.execute(self._sql.set_, rows)
+            updated = renewed = ()
+        if updated:
+            rows = [{"at": self._bound(key), **self._columns(row)} for key, row in updated]
+            await connection.execute(self._sql.update, rows)
+        if renewed:
+            rows = [{"at": self._bound(key), "expires_at": row.expires_at} for key, row in renewed]
+            await connection.execute(self._sql.renew, rows)
+        if changes.deleted:
+            await connection.execute(self._sql.delete, {"keys": self._padded(set(changes.deleted))})
+
+    def _columns(self, row: Row) -> dict[str, Any]:
+        return {"value": self._bound(row.value), "expires_at": row.expires_at, "version": row.version}
+
+    # --- walks ---
+
+    async def keys(self, op: Keys) -> Page:
+        statement, bounds = self._walk(op.key, op.cursor, op.limit, live=True)
+
+        async def work(connection: AsyncConnection) -> list[str]:
+            return [self._key(row[0]) for row in await connection.execute(statement, bounds)]
+
+        keys = await self._engine.read(work)
+        return Page(keys, keys[-1] if len(keys) >= op.limit else None)
+
+    async def clear(self, op: Clear) -> Cleared:
+        rows = await self._looked_at(op.key, op.cursor, op.limit)
+        live = {self._key(row[0]) for row in rows if row[1]}
+        lapsed = {self._key(row[0]) for row in rows} - live
+
+        async def work(connection: AsyncConnection) -> int:
+            removed = 0
+            if live:  # unless somebody removed it meanwhile, or time did
+                chosen = self._timed({"keys": self._padded(live)})
+                removed = (await connection.execute(self._sql.delete_live, chosen)).rowcount
+            if lapsed:
+                chosen = self._timed({"keys": self._padded(lapsed)})
+                await connection.execute(self._sql.delete_lapsed, chosen)
+            return removed
+
+        removed = await self._engine.transact(work) if rows else 0
+        return Cleared(removed, self._key(rows[-1][0]) if len(rows) >= op.limit else None)
+
+    async def sweep(self, cursor: str | None, limit: int) -> Sweep:
+        rows = await self._looked_at("", cursor, limit)
+        lapsed = {self._key(row[0]) for row in rows if not row[1]}
+
+        async def drop(connection: AsyncConnection) -> int:
+            chosen = self._timed({"keys": self._padded(lapsed)})
+            return (await connection.execute(self._sql.delete_lapsed, chosen)).rowcount
+
+        removed = await self._engine.write(drop) if lapsed else 0
+        return Sweep(removed, self._key(rows[-1][0]) if len(rows) >= limit else None)
+
+    async def _looked_at(self, prefix: str, cursor: str | None, limit: int) -> Sequence[Any]:
+        statement, bounds = self._walk(prefix, cursor, limit)
+
+        async def work(connection: AsyncConnection) -> Sequence[Any]:
+            return (await connection.execute(statement, bounds)).all()
+
+        return await self._engine.read(work)
+
+    def _walk(
+        self, prefix: str, cursor: str | None, limit: int, *, live: bool = False
+    ) -> tuple[Any, dict[str, Any]]:
+        end = prefix_end(prefix)
+        bounds = {"start": self._bound(prefix if cursor is None else cursor), "rows": limit}
+        if end is not None:
+            bounds["end"] = self._bound(end)
+        statement = self._sql.walk(after=cursor is not None, end=end is not None, live=live)
+        return statement, self._timed(bounds)
+
+    # --- what the database is given, and what it gives back ---
+
+    def _bound(self, content: str | bytes) -> str | bytes:
+        if self._sql.text:
+            return content if isinstance(content, str) else content.decode()
+        return content.encode() if isinstance(content, str) else content
+
+    def _key(self, stored: Any) -> str:
+        return stored if isinstance(stored, str) else bytes(stored).decode()
+
+    def _padded(self, keys: set[str]) -> list[str | bytes]:
+        """The keys for an IN, the last one repeated up to a power of two: few texts of a statement, all prepared."""
+        bound = [self._bound(key) for key in sorted(keys)]
+        return bound + bound[-1:] * ((1 << (len(bound) - 1).bit_length()) - len(bound))
+
+    def _timed(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        if self._sql.clock is None:
+            parameters["now"] = _process_ms()
+        return parameters
+
+    async def _now(self, connection: AsyncConnection) -> int:
+        """The deciding clock, read while the rows are locked."""
+        if self._sql.clock is None:
+            return _process_ms()
+        return int((await connection.execute(self._sql.clock)).scalar_one())
 
 
-def _counter(key: str, value: Text) -> int:
-    try:
-        count = msgspec.json.decode(value, type=int)
-    except msgspec.DecodeError:
-        count = INT64.stop
-    if count not in INT64:
-        raise InvalidConversion(f"increment {key!r}: what is stored is not a 64-bit integer")
-    return count
+def _reckons(ops: Sequence[Any]) -> bool:
+    """Whether any operation gives a lifetime that must be added to the time."""
+    return any(type(getattr(op, "ttl", None)) is int for op in ops)
 
 
-def _key(item: tuple[str, Any]) -> str:
-    return item[0]
-
-
-_STEPS: Final[dict[type, Callable[[_Replay, Any], Outcome]]] = {
-    GetRenew: _Replay.get_renew,
-    Set: _Replay.set,
-    Create: _Replay.create,
-    Replace: _Replay.replace,
-    Remove: _Replay.remove,
-    Touch: _Replay.touch,
-    Increment: _Replay.increment,
-}
+def _process_ms() -> int:
+    return time.time_ns() // 1_000_000

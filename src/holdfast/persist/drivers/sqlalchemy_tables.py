@@ -16,7 +16,7 @@ create, many     (replayed)             ON CONFLICT DO UPDATE … WHERE (replaye
 ================ ====================== ============================= ==========================
 
 Everything else, and everything on any other dialect, is replayed over locked
-rows (`sqlalchemy_rows`) with statements that every database understands.
+rows (`sqlalchemy_replay`) with statements that every database understands.
 """
 
 from __future__ import annotations
@@ -122,6 +122,12 @@ class Statements:
         text: keys and values are bound as `str`; else as `bytes`.
         reads_clock: the upserts read the clock themselves and take `ttl`;
             else they take `expires_at` (and `now`) reckoned by the caller.
+        claim: locks rows and answers them with the time. Where there is none it
+            makes one that expired long ago, so that there is something to lock
+            and nobody who came second has to start again; None: `lock` those
+            that there are.
+        upserts_alone: many rows leave as one statement only in an upsert; an
+            update of 256 rows would be 256 round trips.
     """
 
     clock: Select[Any] | None = None
@@ -130,6 +136,8 @@ class Statements:
     set_: Executable | None = None
     set_keep: Executable | None = None
     create: Executable | None = None
+    claim: Executable | None = None
+    upserts_alone = False
 
     def __init__(self, name: str) -> None:
         key, expires_at = table.c.key, table.c.expires_at
@@ -165,6 +173,7 @@ class Statements:
             update(table).where(key == bindparam("at")).values(expires_at=bindparam("expires_at"))
         )
         self.delete: Delete = delete(table).where(within)
+        self.delete_live: Delete = delete(table).where(within, live)
         self.delete_lapsed: Delete = delete(table).where(within, self._lapsed)
         if name == "mysql":
             self._mysql_upserts()
@@ -197,8 +206,23 @@ class Statements:
             self.create = timed.on_conflict_do_update(
                 index_elements=key, set_=new_timed, where=expires_at <= now
             ).returning(table.c.key)
+            self.claim = self._claim(now)
+
+    def _claim(self, now: ColumnElement[int]) -> Executable:
+        nothing: dict[str, Any] = {
+            "value": literal_column("''"),
+            "expires_at": literal_column("0"),
+            "version": literal_column("0"),
+        }
+        return (
+            postgresql.insert(table)
+            .values(key=bindparam("key"), **nothing)
+            .on_conflict_do_update(index_elements=[table.c.key], set_={"version": table.c.version})
+            .returning(*table.c, now)
+        )
 
     def _mysql_upserts(self) -> None:
+        self.upserts_alone = True
         types: list[Any] = [
             bindparam("key", type_=LargeBinary()),
             bindparam("value", type_=LargeBinary()),
@@ -211,7 +235,7 @@ class Statements:
         ).bindparams(*types)
 
     @cache  # noqa: B019 - as many as there are shapes of a walk: four a dialect
-    def walk(self, *, after: bool, end: bool, live: bool, locked: bool = False) -> Select[Any]:
+    def walk(self, *, after: bool, end: bool, live: bool) -> Select[Any]:
         """Keys in byte order from `start` (`after` it) to before `end`, and beside each whether it is live."""
         key = table.c.key
         start: Any = bindparam("start")
@@ -220,13 +244,12 @@ class Statements:
             bounds.append(key < bindparam("end"))
         if live:
             bounds.append(self._live)
-        walk = (
+        return (
             select(key, case((self._live, 1), else_=0).label("live"))
             .where(and_(*bounds))
             .order_by(key)
             .limit(bindparam("rows", type_=Integer()))
         )
-        return _locked(walk) if locked else walk
 
 
 def _locked(statement: Select[Any]) -> Select[Any]:
