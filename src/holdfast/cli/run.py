@@ -151,7 +151,7 @@ def _failed(subject: str, exc: errors.HoldfastError) -> Failed:
 def _about(subject: str, message: str) -> str:
     """The message with the operation and its subject in front, unless it begins with the operation anyway."""
     operation = subject.partition(" ")[0]
-    return message if message.startswith((f"{operation} ", "store URL ")) else f"{subject}: {message}"
+    return message if message.startswith((f"{operation} ", f"{operation}: ", "store URL ")) else f"{subject}: {message}"
 
 
 class _Stop:

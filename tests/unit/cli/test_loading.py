@@ -172,7 +172,7 @@ async def test_an_import_that_stopped_goes_on_where_it_says_and_loses_nothing(pe
 async def test_going_on_does_not_do_again_what_is_certainly_done(persist):
     text = rows(*((f"k{number}", b"1") for number in range(2_000)))
     job, _, _ = await load(Failing(persist, 1_200), text)
-    assert BATCH < job.line <= 1_202
+    assert job.line == 1_202
     again, _, _ = await load(persist, text, from_line=job.line)
     assert again.counts.stored == 2_000 - (job.line - 2)
 
@@ -215,6 +215,14 @@ async def test_an_export_of_a_prefix_holds_nothing_else(persist):
     assert job.rows == 2
     assert b"other" not in out.written
     assert out.written.endswith(b'{"holdfast":"end","rows":2}\n')
+
+
+async def test_an_export_of_many_pages_holds_every_key_once(persist):
+    await persist.set_many({f"k{number:04}": number for number in range(1_234)})
+    job, out = await dump(persist)
+    keys = [msgspec.json.decode(line)["key"] for line in out.written.splitlines()[1:-1]]
+    assert sorted(keys) == [f"k{number:04}" for number in range(1_234)]
+    assert job.rows == 1_234
 
 
 @pytest.mark.parametrize("stored", [b"not json", b'"\xff"'])
