@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, Final, TypeAlias, TypeVar
 
 from holdfast.engines.sqlite.failures import DiskFull, is_busy, spoils_transaction, translated
@@ -65,6 +65,8 @@ class Writer:
         self._ended: asyncio.Future[None] = loop.create_future()
         # INVARIANT: set on the loop, before `_STOP` is queued: behind `_STOP` stands no job.
         self._closing = False
+        self._stopping = False  # of the thread alone: it has met `_STOP`
+        self._in_hand: list[_Job] = []  # what a death of the thread would leave unsettled
         self._dead = False  # set on the thread, before it settles what is left in the queue
         self._checkpoint_at = WAL_BYTES
 
@@ -124,31 +126,31 @@ class Writer:
             self._post([(self._ended, None, None)])
 
     def _serve(self) -> None:
-        while True:
-            jobs, stopping = self._gather(self._queue.get())
+        while not self._stopping:
             try:
-                self._do([job for job in jobs if not job.future.done()])  # a cancelled one is not begun
+                self._do(self._gather(self._queue.get()))
             except BaseException as exc:
                 died = StoreUnavailable(f"sqlite {self._file.name}: {exc!r}", maybe_applied=True)
-                self._post([(job.future, None, again(died)) for job in jobs])
+                self._post([(job.future, None, again(died)) for job in self._in_hand])
                 raise
-            if stopping:
-                return
-            self._checkpoint_if_due()
+            self._in_hand.clear()
+            if not self._stopping:
+                self._checkpoint_if_due()
 
-    def _gather(self, first: _Job | None) -> tuple[list[_Job], bool]:
-        """The job, and what else is queued already."""
-        jobs: list[_Job] = []
-        job = first
-        while job is not _STOP:
-            jobs.append(job)
-            if len(jobs) == MAX_JOBS:
-                return jobs, False
-            try:
-                job = self._queue.get_nowait()
-            except Empty:
-                return jobs, False
-        return jobs, True
+    def _gather(self, job: _Job | None) -> list[_Job]:
+        """The job, and what else is queued already, without those whose waiters have gone."""
+        taken: list[_Job] = []
+        while True:
+            if job is _STOP:
+                self._stopping = True
+                break
+            if not job.future.done():
+                taken.append(job)
+                self._in_hand.append(job)
+            if len(taken) == MAX_JOBS or self._queue.empty():
+                break
+            job = self._queue.get()  # nobody else takes from it
+        return taken
 
     def _do(self, jobs: list[_Job]) -> None:
         """All of them; those outside of transactions first, since they wait for no disk."""
@@ -161,13 +163,17 @@ class Writer:
         if missing is not None:
             self._post([(job.future, None, again(missing)) for job in jobs])
             return
-        aside = [job for job in jobs if not job.transactional]
-        if aside:
-            self._post([self._do_aside(job) for job in aside])
-        writes = [job for job in jobs if job.transactional]
+        writes = self._do_aside(jobs)
         while writes:
             settled, writes = self._transact(writes)
             self._post(settled)
+
+    def _do_aside(self, jobs: list[_Job]) -> list[_Job]:
+        """Do those that need no transaction; the answer is the others."""
+        aside = [job for job in jobs if not job.transactional]
+        if aside:
+            self._post([self._done_aside(job) for job in aside])
+        return [job for job in jobs if job.transactional]
 
     def _missing(self) -> StoreUnavailable | None:
         """Why nothing may be written: SQLite would go on with a file that no path leads to any more.
@@ -182,7 +188,7 @@ class Writer:
             "put it back, or restart"
         )
 
-    def _do_aside(self, job: _Job) -> _Settled:
+    def _done_aside(self, job: _Job) -> _Settled:
         while True:
             try:
                 return job.future, job.work(self._connection), None
@@ -196,7 +202,7 @@ class Writer:
         """One transaction: who is settled by it, and who must try again because the first one's patience ended."""
         name = self._file.name
         try:
-            if not self._begin(jobs[0]):
+            if not self._begin(jobs):
                 late = StoreUnavailable(
                     f"sqlite {name}: locked by another process for longer than busy_timeout"
                 )
@@ -218,16 +224,21 @@ class Writer:
             ], []
         return settled, []
 
-    def _begin(self, first: _Job) -> bool:
-        """Take the write lock, however often that needs asking; False: `busy_timeout` has passed."""
+    def _begin(self, jobs: list[_Job]) -> bool:
+        """Take the write lock, however often that needs asking; False: the first job's `busy_timeout` has passed.
+
+        What is queued meanwhile need not wait: reads are done, writes join the jobs.
+        """
         while True:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
             except sqlite3.Error as exc:
                 if not is_busy(exc):
                     raise
-                if not self._may_retry(exc, first):
+                if not self._may_retry(exc, jobs[0]):
                     return False
+                if len(jobs) < MAX_JOBS and not self._stopping and not self._queue.empty():
+                    jobs += self._do_aside(self._gather(self._queue.get()))
             else:
                 return True
 
@@ -245,6 +256,8 @@ class Writer:
         settled: list[_Settled] = []
         alone = len(jobs) == 1
         for job in jobs:
+            if job.future.done():
+                continue  # cancelled while the lock was awaited
             try:
                 if not alone:
                     connection.execute("SAVEPOINT job")
@@ -285,11 +298,8 @@ class Writer:
         """Settle what is still queued where the thread ends before its time."""
         unserved = StoreUnavailable(f"sqlite {self._file.name}: the engine stopped before the job was begun")
         left: list[_Settled] = []
-        while True:
-            try:
-                job = self._queue.get_nowait()
-            except Empty:
-                break
+        while not self._queue.empty():
+            job = self._queue.get()
             if job is not _STOP:
                 left.append((job.future, None, again(unserved)))
         if left:

@@ -284,7 +284,7 @@ def _increment(
         )
 
 
-_COUNTER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})", re.ASCII)
+_COUNTER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 
 
 def _counter(text: Any) -> int | None:
