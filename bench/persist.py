@@ -11,7 +11,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from itertools import count, cycle, islice
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         filesystem="",
         rounds=options.rounds,
         seconds=options.seconds,
+        pinned=options.pin_lone,
     )
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.dir) as directory:
         run.filesystem = probes.filesystem(Path(directory))
@@ -142,16 +143,18 @@ class _Engine:
         if not by_hand and peer.only_tasks not in (None, tasks):
             return
         callers = tasks or peer.only_tasks or 1
+        alone = tasks == 1 and self.options.pin_lone
         try:
-            sample = await measure(
-                getattr(peer, op),
-                self._arguments(op, peer.batch),
-                tasks=callers,
-                seconds=self.options.seconds,
-                batch=peer.batch,
-                stride=1 if by_hand else STRIDE.get(self.engine, 1),
-                yields=self.engine in NEVER_WAIT,
-            )
+            with probes.on_one_core(self.place.server) if alone else nullcontext():
+                sample = await measure(
+                    getattr(peer, op),
+                    self._arguments(op, peer.batch),
+                    tasks=callers,
+                    seconds=self.options.seconds,
+                    batch=peer.batch,
+                    stride=1 if by_hand else STRIDE.get(self.engine, 1),
+                    yields=self.engine in NEVER_WAIT,
+                )
         except Exception as error:  # noqa: BLE001 - one peer less is reported, not fatal
             self._out(peer, f"`{op}` with {callers} tasks", error)
             self.ready.remove(peer)
@@ -209,14 +212,14 @@ def _start(engine: str, directory: Path, stack: ExitStack, run: Run) -> Place:
         lines = server.command("INFO", "server").decode().splitlines()
         version = next(line.partition(":")[2] for line in lines if line.startswith("redis_version"))
         run.servers[engine] = f"Redis {version} on loopback, persistence off."
-        return Place(directory, redis=server.url)
+        return Place(directory, redis=server.url, server=server.pid)
     if engine == "postgres":
         postgres = stack.enter_context(PostgresServer(shared_buffers="128MB"))
         run.servers[engine] = (
             f"Postgres {uvloop.run(_postgres_version(postgres.url))} on loopback, its default settings: `fsync` and "
             "`synchronous_commit` on. `VACUUM` and `CHECKPOINT` before every round."
         )
-        return Place(directory, postgres=postgres.url)
+        return Place(directory, postgres=postgres.url, server=postgres.pid)
     return Place(directory)
 
 
@@ -243,6 +246,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float, help="per cell")
     parser.add_argument("--only", type=_list(str), default=[], help="stores whose name contains one of these")
+    parser.add_argument(
+        "--pin-lone", action="store_true", help="cells of one task run with client and server on one core"
+    )
     parser.add_argument("--dir", help="where the data files go (default: the temporary directory)")
     parser.add_argument("--json", type=Path, help="every sample, as JSON")
     default = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
@@ -267,6 +273,7 @@ def _said(options: argparse.Namespace) -> list[str]:
         f"--{name} {','.join(map(str, getattr(options, name)))}" for name in ("engines", "tasks", "ops")
     ]
     words += [f"--only {','.join(options.only)}"] if options.only else []
+    words += ["--pin-lone"] if options.pin_lone else []
     return [*words, f"--rounds {options.rounds}", f"--seconds {options.seconds:g}"]
 
 

@@ -28,6 +28,7 @@ class Run(msgspec.Struct):
     filesystem: str
     rounds: int
     seconds: float
+    pinned: bool = False
     results: Results = {}
     peers: dict[str, list[Peer]] = {}
     missing: dict[str, dict[str, str]] = {}
@@ -60,6 +61,12 @@ def insert(path: Path, section: str) -> None:
 def _preface(run: Run) -> str:
     pairs = users()
     sizes = [len(encode(user)) for _, user in pairs]
+    where = (
+        "Cells of one task run with client and server on one core (`--pin-lone`): where the scheduler puts the two "
+        "decides what a lone round trip takes, by a factor of four. Nothing else is pinned."
+        if run.pinned
+        else "Nothing is pinned."
+    )
     lines = [
         "## persist, side by side",
         f"`{run.command}`",
@@ -71,7 +78,7 @@ def _preface(run: Run) -> str:
         "did not exist and is the peer's own add / NX / `ON CONFLICT DO NOTHING`; whoever has none is missing there. "
         "Peers that take bytes get a msgspec encoder and decoder; peers that take dicts get `to_builtins` and "
         "`convert`. CPU is that of the client process per operation, all threads (SQLite's writer and glide's core "
-        "included). Client and server share the cores and nothing is pinned. *Holdfast is* gives the median of the "
+        f"included). Client and server share the cores. {where} *Holdfast is* gives the median of the "
         "ratios of each round. The rows *by hand* are batches of 100 made by the caller on the plain client: the "
         "limit of an engine without an API in front; their latencies are those of a batch.",
     ]

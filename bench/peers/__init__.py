@@ -81,6 +81,7 @@ class Place:
     directory: Path
     redis: str = ""  # redis://127.0.0.1:port/0
     postgres: str = ""
+    server: int | None = None  # process id
 
     @property
     def redis_port(self) -> int:

@@ -1,8 +1,7 @@
-"""Peers on Postgres. Each has a table of its own; JSON is `jsonb` everywhere, as in Holdfast."""
+"""Peers on Postgres. Each has a table of its own; JSON is `text`, as in Holdfast (py-key-value: its `jsonb`)."""
 
 from __future__ import annotations
 
-import asyncio
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +25,7 @@ class OnTable(Peer):
 
     @property
     def ddl(self) -> str:
-        columns = 'key text COLLATE "C" PRIMARY KEY, value jsonb NOT NULL, expires_at timestamptz'
+        columns = 'key text COLLATE "C" PRIMARY KEY, value text NOT NULL, expires_at timestamptz'
         return f"CREATE TABLE {self.table} ({columns})"
 
     @property
@@ -102,24 +101,30 @@ class PoolWithoutReset(Pool):
         )
 
 
-class Connection(OnTable):
+class Connection(Pool):
     name = "asyncpg, one connection"
-    about = "three prepared statements on one connection: the raw client at its best for a lone caller"
+    about = "`connection.fetchval` and `execute` with asyncpg's own statement cache: the raw client, a lone caller"
     only_tasks = 1
 
-    async def open(self) -> None:
+    async def make_pool(self) -> Any:
         import asyncpg
 
-        await self.make_table()
-        self.connection = await asyncpg.connect(self.place.postgres)
-        self.turn = asyncio.Lock()  # for the prefill
-        prepare = self.connection.prepare
-        self.store = await prepare(f"{self.insert} {self.update}")
-        self.add = await prepare(f"{self.insert} {self.nothing} RETURNING true")
-        self.fetch = await prepare(self.select)
+        return await asyncpg.connect(self.place.postgres)
 
-    async def close(self) -> None:
-        await self.connection.close()
+    async def prefill(self, pairs: Sequence[tuple[str, User]]) -> None:
+        for key, user in pairs:  # one at a time is all that a connection does
+            await self.set(key, user)
+
+
+class Prepared(Connection):
+    name = "asyncpg, prepared by hand"
+    about = "three statements that the caller keeps prepared on one connection"
+
+    async def open(self) -> None:
+        await super().open()
+        self.store, self.add, self.fetch = [
+            await self.pool.prepare(text) for text in (self.store, f"{self.add} RETURNING true", self.fetch)
+        ]
 
     async def set(self, key: str, user: User) -> None:
         await self.store.fetchval(key, encode(user).decode())
@@ -131,10 +136,6 @@ class Connection(OnTable):
     async def create(self, key: str, user: User) -> bool:
         return bool(await self.add.fetchval(key, encode(user).decode()))
 
-    async def prefill(self, pairs: Sequence[tuple[str, User]]) -> None:
-        for key, user in pairs:
-            await self.set(key, user)
-
 
 class SqlAlchemy(OnTable):
     name = "SQLAlchemy"
@@ -144,7 +145,7 @@ class SqlAlchemy(OnTable):
 
     async def open(self) -> None:
         import sqlalchemy as sa
-        from sqlalchemy.dialects.postgresql import JSONB, insert
+        from sqlalchemy.dialects.postgresql import insert
         from sqlalchemy.ext.asyncio import create_async_engine
 
         await self.make_table()
@@ -156,10 +157,8 @@ class SqlAlchemy(OnTable):
             pool_reset_on_return=None,
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
-            json_serializer=lambda user: encode(user).decode(),
-            json_deserializer=decode,
         )
-        columns = sa.Column("key", sa.Text, primary_key=True), sa.Column("value", JSONB)
+        columns = sa.Column("key", sa.Text, primary_key=True), sa.Column("value", sa.Text)
         kv = sa.Table(self.table, sa.MetaData(), *columns, sa.Column("expires_at", sa.DateTime(True)))
         new = insert(kv).values(
             key=sa.bindparam("key"),
@@ -178,15 +177,17 @@ class SqlAlchemy(OnTable):
 
     async def set(self, key: str, user: User) -> None:
         async with self.engine.connect() as connection:
-            await connection.execute(self.store, {"key": key, "value": user})
+            await connection.execute(self.store, {"key": key, "value": encode(user).decode()})
 
     async def get(self, key: str) -> User | None:
         async with self.engine.connect() as connection:
-            return await connection.scalar(self.fetch, {"key": key})
+            found = await connection.scalar(self.fetch, {"key": key})
+        return None if found is None else decode(found)
 
     async def create(self, key: str, user: User) -> bool:
         async with self.engine.connect() as connection:
-            return (await connection.execute(self.add, {"key": key, "value": user})).rowcount == 1
+            added = await connection.execute(self.add, {"key": key, "value": encode(user).decode()})
+        return added.rowcount == 1
 
 
 class PyKeyValue(OnTable):
@@ -227,7 +228,7 @@ class ByHand(OnTable):
 
         options = {"plan_cache_mode": "force_generic_plan"}
         connection = await asyncpg.connect(self.place.postgres, server_settings=options)
-        rows = f"SELECT k, v, now() + interval '{EXPIRES} seconds' FROM unnest($1::text[], $2::jsonb[]) AS _(k, v)"
+        rows = f"SELECT k, v, now() + interval '{EXPIRES} seconds' FROM unnest($1::text[], $2::text[]) AS _(k, v)"
         insert = f"INSERT INTO {self.table} (key, value, expires_at) {rows}"
         many = f"SELECT key, value FROM {self.table} WHERE key = ANY($1::text[]) AND expires_at > now()"
         statements = f"{insert} {self.update}", f"{insert} {self.nothing} RETURNING key", many
@@ -261,4 +262,4 @@ def _columns(keys: Sequence[str], records: Sequence[User]) -> tuple[list[str], l
     return [key for key, _ in pairs], [encode(user).decode() for _, user in pairs]
 
 
-PEERS: list[type[Peer]] = [Pool, PoolWithoutReset, Connection, SqlAlchemy, PyKeyValue, ByHand]
+PEERS: list[type[Peer]] = [Pool, PoolWithoutReset, Connection, Prepared, SqlAlchemy, PyKeyValue, ByHand]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from itertools import count, cycle
 from pathlib import Path
@@ -13,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[3]))  # the bench is no part of th
 
 from bench.measure import Cell, Sample, best, between, markdown, measure, median, number, percentile, ratio
 from bench.peers import Peer, Place
-from bench.probes import Disk
+from bench.probes import Disk, on_one_core
 from bench.report import CLOSE, OPEN, Run, insert, render
 from bench.targets import judge
 
@@ -224,3 +225,12 @@ def test_an_opening_marker_without_its_end_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="without"):
         insert(path, "new")
     assert "all the rest" in path.read_text()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux only")
+def test_pinning_ends_with_the_cell_even_when_it_fails() -> None:
+    before = os.sched_getaffinity(0)
+    with pytest.raises(OSError, match="gone"), on_one_core(None):
+        assert len(os.sched_getaffinity(0)) == 1
+        raise OSError("gone")
+    assert os.sched_getaffinity(0) == before
