@@ -8,6 +8,7 @@ import doctest
 import fcntl
 import gzip
 import json
+import mmap
 import os
 import pty
 import re
@@ -32,9 +33,8 @@ DOCS = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 @pytest.fixture
 def environment(tmp_path):
     """A shell's environment with a store in this test's own directory."""
-    clean = {
-        name: text for name, text in os.environ.items() if not name.startswith(("HOLDFAST_", "NO_COLOR"))
-    }
+    dropped = ("HOLDFAST_", "NO_COLOR", "PYTHONUNBUFFERED")
+    clean = {name: text for name, text in os.environ.items() if not name.startswith(dropped)}
     return clean | {
         "HOLDFAST_STORE": f"sqlite:///{tmp_path}/app.db",
         "TERM": "xterm",
@@ -274,17 +274,17 @@ def test_a_reader_that_goes_away_is_no_traceback(started, tmp_path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_listing_that_nobody_reads(started, tmp_path, number, code):
     fill(tmp_path, 20_000)
-    process = started("keys", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    until(lambda: _is_full(process.stdout))
+    size = mmap.PAGESIZE  # less than one write of the listing, which therefore waits in its middle
+    process = started("keys", stdout=subprocess.PIPE, stderr=subprocess.PIPE, pipesize=size)
+    until(lambda: _held(process.stdout) == size)
     process.send_signal(number)
     assert process.wait(10) == code
     assert process.stderr.read().count(b"\n") == 1
 
 
-def _is_full(pipe):
-    """Whether the pipe takes no more: who writes to it now, waits in the middle of that write."""
-    held = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
-    return int.from_bytes(held, sys.byteorder) == fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+def _held(pipe):
+    """How many bytes wait in the pipe."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def _stored(directory):

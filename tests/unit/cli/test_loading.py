@@ -7,7 +7,7 @@ import pytest
 
 from holdfast.cli import lines
 from holdfast.cli.dumping import Dumping
-from holdfast.cli.loading import BATCH, Counts, Loading
+from holdfast.cli.loading import Counts, Loading
 from holdfast.cli.output import Output
 from holdfast.cli.progress import Bar
 from holdfast.cli.sink import Sink
@@ -217,9 +217,10 @@ async def test_an_export_of_a_prefix_holds_nothing_else(persist):
     assert out.written.endswith(b'{"holdfast":"end","rows":2}\n')
 
 
-async def test_an_export_of_many_pages_holds_every_key_once(persist):
-    await persist.set_many({f"k{number:04}": number for number in range(1_234)})
-    job, out = await dump(persist)
+async def test_an_export_of_many_pages_holds_every_key_once(tmp_path):
+    async with Persist(f"sqlite:///{tmp_path}/app.db?synchronous=normal") as persist:
+        await persist.set_many({f"k{number:04}": number for number in range(1_234)})
+        job, out = await dump(persist)
     keys = [msgspec.json.decode(line)["key"] for line in out.written.splitlines()[1:-1]]
     assert sorted(keys) == [f"k{number:04}" for number in range(1_234)]
     assert job.rows == 1_234
