@@ -25,7 +25,8 @@ _PREFIX = "HOLDFAST_"
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 # Kubernetes describes a service called "holdfast" to every container beside it in variables of these names.
-_KUBERNETES = re.compile(r"HOLDFAST_(SERVICE_(HOST|PORT\w*)|PORT_\d+_\w+)")
+# HOLDFAST_SOAK is the test suite's own.
+_NOT_OURS = re.compile(r"HOLDFAST_(SOAK|SERVICE_(HOST|PORT\w*)|PORT_\d+_\w+)")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,7 +125,7 @@ _FIELDS = {name: field for field, name in _NAMES.items()}
 
 def _field(name: str, text: str) -> str | None:
     """The field that a variable sets; None: it is not ours."""
-    if not name.startswith(_PREFIX) or _KUBERNETES.fullmatch(name):
+    if not name.startswith(_PREFIX) or _NOT_OURS.fullmatch(name):
         return None
     if name == "HOLDFAST_PORT" and text.startswith(("tcp://", "udp://")):
         return None  # Kubernetes again

@@ -36,17 +36,19 @@ from holdfast.web.tally import Tally
 __all__ = ["make_app"]
 
 
-def make_app(settings: Settings) -> Starlette:
+def make_app(settings: Settings, *, persist: Persist | None = None) -> Starlette:
     """The server as an ASGI application; no I/O before its lifespan starts, but for reading a token file.
 
-    `app.state.persist` is the store that it serves, open as long as the lifespan lasts.
+    It serves the store of the settings, or `persist`, made by hand and not yet
+    opened. Either is open as long as the lifespan lasts, as `app.state.persist`.
     """
-    persist = Persist(
-        settings.store,
-        namespace=settings.namespace,
-        auto_migrate=settings.auto_migrate,
-        max_bytes=settings.max_bytes,
-    )
+    if persist is None:
+        persist = Persist(
+            settings.store,
+            namespace=settings.namespace,
+            auto_migrate=settings.auto_migrate,
+            max_bytes=settings.max_bytes,
+        )
     tally = Tally()
     access = Access(persist, settings.given_token())
     cursors = Cursors(persist, access)

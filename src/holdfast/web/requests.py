@@ -11,8 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes
 from starlette.requests import Request
 from starlette.types import Scope
 
-from holdfast.persist import KEEP
-from holdfast.persist.driver import Keep
+from holdfast.persist import KEEP, Keep
 from holdfast.store import closest
 from holdfast.web.problems import Problem
 

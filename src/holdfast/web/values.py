@@ -17,8 +17,7 @@ from starlette.routing import BaseRoute, Match, Route, request_response
 from starlette.types import Receive, Scope, Send
 
 from holdfast.errors import DuplicateKey, InvalidConversion, VersionConflict
-from holdfast.persist import Entry, Persist
-from holdfast.persist.driver import Keep
+from holdfast.persist import Entry, Keep, Persist
 from holdfast.web import preconditions
 from holdfast.web.access import Access, Bearer
 from holdfast.web.cursors import Cursors
@@ -119,7 +118,9 @@ class Values:
         if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= LARGEST_PAGE):
             raise Problem("bad-parameter", f"limit is a whole number from 1 to {LARGEST_PAGE}.")
         try:
-            keys, cursor = await self._cursors.page(asked.get("prefix", ""), asked.get("cursor"), int(text))
+            keys, cursor = await self._cursors.page(
+                asked.get("prefix", ""), asked.get("cursor") or None, int(text)
+            )
         except ValueError as exc:
             raise Problem("bad-parameter", "The prefix or the cursor cannot be one.") from exc
         return _json({"keys": keys, "cursor": cursor})

@@ -7,8 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from holdfast.errors import DuplicateKey, InvalidConversion, StoreUnavailable, VersionConflict
-from holdfast.persist import Entry, Persist
-from holdfast.persist.driver import Keep
+from holdfast.persist import Entry, Keep, Persist
 from holdfast.web.dashboard.forms import Draft, Refused, escaped, unescaped
 from holdfast.web.dashboard.gate import Visit
 from holdfast.web.dashboard.pages import Pages

@@ -10,8 +10,7 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes
 import msgspec
 from starlette.requests import Request
 
-from holdfast.persist import KEEP
-from holdfast.persist.driver import Keep
+from holdfast.persist import KEEP, Keep
 from holdfast.web.problems import Problem
 from holdfast.web.requests import body_of, checked_key
 
@@ -86,12 +85,11 @@ def unescaped(text: str) -> str:
 
 
 async def read_form(request: Request, max_bytes: int) -> Mapping[str, str]:
-    """The fields of a form, the last of each name."""
+    """The fields of a form, the last of each name; a text in it may have about `max_bytes`."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise Problem("not-json", "The dashboard's forms are application/x-www-form-urlencoded.")
-    # Escaping makes at most three bytes of one, and a laid-out value is longer than a compact one.
-    body = await body_of(request, 12 * max_bytes + 65536)
+    body = await body_of(request, 3 * max_bytes + 65536)  # escaping makes up to three bytes of one
     try:
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=20)
     except ValueError:

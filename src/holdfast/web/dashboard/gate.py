@@ -71,14 +71,16 @@ class Gate:
         """A POST: its CSRF token must be the session's. What was typed is shown again whatever happens."""
 
         async def endpoint(request: Request) -> Response:
-            form = await read_form(request, self._max_bytes)
             try:
                 session = await self._session(request)
             except StoreUnavailable:
-                return self._unavailable(request, form)
+                return self._unavailable(request, await read_form(request, self._max_bytes))
             if session is None:
+                form = await read_form(request, self._max_bytes)
                 draft = Draft.of(form) if "text" in form else None
                 return self._signin.door(request, status=401, draft=draft, ended=True)
+            # Laid out, a value of small parts is many times as long as it is stored.
+            form = await read_form(request, 4 * self._max_bytes)
             self._own(request, session, form)
             return await page(Visit(request, session, form))
 
