@@ -7,6 +7,7 @@ is tested here, or fails `test_every_scheme_has_a_server_to_run_on` until
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,13 @@ ALIASES = {
 }
 
 
+def soaked(test: Callable[..., None]) -> Callable[..., None]:
+    """Chosen by `make soak`, which makes up longer histories, beside every ordinary run."""
+    if os.environ.get("HOLDFAST_SOAK") != "1":
+        return test
+    return pytest.mark.timeout(1800)(pytest.mark.soak(test))  # type: ignore[no-any-return]
+
+
 class RegisteredDriver(PersistSuite):
     """The suite over the store that `STORES` names; not collected itself."""
 
@@ -63,6 +71,10 @@ class RegisteredDriver(PersistSuite):
 
     async def make_driver(self) -> Driver:
         return driver_for(self.url)
+
+    @soaked
+    def test_any_history_agrees_with_a_dict_and_a_clock(self) -> None:
+        super().test_any_history_agrees_with_a_dict_and_a_clock()
 
 
 def class_for(name: str, via_now: bool) -> type[RegisteredDriver]:
@@ -85,8 +97,7 @@ def answers_at_once(scheme: str) -> bool:
 for _name in STORES:
     for _via_now in (False, True):
         if not _via_now or answers_at_once(_name.split()[0]):
-            _class = class_for(_name, _via_now)
-            globals()[_class.__name__] = _class
+            globals().update({made.__name__: made for made in (class_for(_name, _via_now),)})
 
 
 def test_every_scheme_has_a_server_to_run_on() -> None:

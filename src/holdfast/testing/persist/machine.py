@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
+import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
@@ -33,7 +34,7 @@ from holdfast.testing.persist.subject import HOUR, SHORT, Subject, SuiteCore, ba
 __all__ = ["QUICK", "SOAK", "run_histories"]
 
 SOAK = settings(
-    max_examples=300,
+    max_examples=150,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -52,6 +53,8 @@ values = st.one_of(st.sampled_from(_VALUES), st.integers(-50, 50).map(lambda num
 ttls = st.sampled_from((None, None, HOUR, HOUR + 1, SHORT))
 kept = st.one_of(ttls, st.just(KEEP))
 steps = st.one_of(st.integers(-3, 3), st.sampled_from((2**63 - 1, -(2**63))))
+which = st.integers(0, 1)
+rarely = st.sampled_from((False, False, False, True))
 recency = st.integers(0, 3)  # 0: the newest version known, 1: the one before ... past the oldest: nonsense
 
 # Replace and Remove carry how old a version they name; the machine puts the version itself in.
@@ -100,18 +103,18 @@ class Histories(RuleBasedStateMachine):
 
     # --- rules ---
 
-    @rule(ops=st.lists(operations, min_size=1, max_size=12), which=st.integers(0, 1))
-    def one_batch(self, ops: list[Operation], which: int) -> None:
+    @rule(ops=st.lists(operations, min_size=1, max_size=12), which=which, brief=rarely)
+    def one_batch(self, ops: list[Operation], which: int, brief: bool) -> None:
         subject = self.subjects[which % len(self.subjects)]
-        self.work(self._send(self._versioned(ops), subject))
+        self.work(self._send(self._ready(ops, brief), subject))
 
-    @rule(ops=st.lists(operations, min_size=1, max_size=25), which=st.integers(0, 1))
-    def many_callers(self, ops: list[Operation], which: int) -> None:
-        self.work(self._submit(self._versioned(ops), which % len(self.subjects)))
+    @rule(ops=st.lists(operations, min_size=1, max_size=25), which=which, brief=rarely)
+    def many_callers(self, ops: list[Operation], which: int, brief: bool) -> None:
+        self.work(self._submit(self._ready(ops, brief), which % len(self.subjects)))
 
-    @rule(op=operations)
-    def one_by_one(self, op: Operation) -> None:
-        self.work(self._send(self._versioned([op]), self.subject))
+    @rule(op=operations, brief=rarely)
+    def one_by_one(self, op: Operation, brief: bool) -> None:
+        self.work(self._send(self._ready([op], brief), self.subject))
 
     @rule()
     def look_at_everything(self) -> None:
@@ -146,9 +149,12 @@ class Histories(RuleBasedStateMachine):
         await self.subject.clear()
         self.model.forget(KEYS)
 
-    def _versioned(self, ops: list[Operation]) -> list[Operation]:
+    def _ready(self, ops: list[Operation], brief: bool) -> list[Operation]:
+        """The versions put in; where time is real, short lives only now and then, because they are waited for."""
         done: list[Operation] = []
         for op in ops:
+            if not brief and self.subject.clock is None and getattr(op, "ttl", None) == SHORT:
+                op = msgspec.structs.replace(op, ttl=HOUR)
             if isinstance(op, Replace):
                 done.append(Replace(op.key, op.value, self._version(op.key, int(op.version)), op.ttl))
             elif isinstance(op, Remove) and op.version is not None:
