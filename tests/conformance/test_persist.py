@@ -7,8 +7,11 @@ is tested here, or fails `test_every_scheme_has_a_server_to_run_on` until
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +29,19 @@ def rescheme(url: str, scheme: str) -> str:
     return f"{scheme}://{url.partition('://')[2]}"
 
 
+def with_option(url: str, option: str) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{option}"
+
+
 # Scheme, and what else stands in the name of the test: the URL of a store, from the fixtures and a directory.
 STORES: dict[str, Store] = {
     "memory": lambda fixture, folder: "memory://",
     "sqlite": lambda fixture, folder: f"sqlite:///{folder / 'app.db'}?synchronous=normal",
     "redis": lambda fixture, folder: fixture("redis_url"),
     "redis+cluster": lambda fixture, folder: fixture("redis_cluster_url"),
-    "valkey": lambda fixture, folder: rescheme(fixture("redis_url"), "valkey"),
+    "valkey": lambda fixture, folder: with_option(rescheme(fixture("redis_url"), "valkey"), "protocol=2"),
     "postgresql": lambda fixture, folder: fixture("postgres_url"),
+    "postgres": lambda fixture, folder: rescheme(fixture("postgres_url"), "postgres"),
     "sqlalchemy": lambda fixture, folder: f"sqlalchemy+sqlite+aiosqlite:///{folder / 'app.db'}",
     "sqlalchemy postgresql": lambda fixture, folder: rescheme(
         fixture("postgres_url"), "sqlalchemy+postgresql+asyncpg"
@@ -47,8 +55,10 @@ ALIASES = {
     "redis+unix": "tests of the redis engine connect through it",
     "redis+sentinel": "tests of the redis engine fail a master over",
     "valkeys": "TLS is redis-py's",
-    "postgres": "another spelling of postgresql",
 }
+
+# Second names of a driver are not tested a second time in the same way: these run on uvloop.
+ON_UVLOOP = {"valkey", "postgres", "sqlalchemy postgresql"}
 
 
 def soaked(test: Callable[..., None]) -> Callable[..., None]:
@@ -77,13 +87,26 @@ class RegisteredDriver(PersistSuite):
         super().test_any_history_agrees_with_a_dict_and_a_clock()
 
 
+def loop_factory(fast: bool) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where it is asked for and installed: it orders callbacks and reads sockets in its own way."""
+    if not fast or find_spec("uvloop") is None:
+        return None
+    return staticmethod(import_module("uvloop").new_event_loop)
+
+
 def class_for(name: str, via_now: bool) -> type[RegisteredDriver]:
     words = name.replace("+", " ").split() + (["at once"] if via_now else [])
     title = "Test" + "".join(word.title().replace(" ", "") for word in words)
     return type(
         title,
         (RegisteredDriver,),
-        {"__test__": True, "__module__": __name__, "store": staticmethod(STORES[name]), "via_now": via_now},
+        {
+            "__test__": True,
+            "__module__": __name__,
+            "store": staticmethod(STORES[name]),
+            "via_now": via_now,
+            "loop_factory": loop_factory(via_now or name in ON_UVLOOP),
+        },
     )
 
 
