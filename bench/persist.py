@@ -32,6 +32,7 @@ PACKAGES = (
     "uvloop", "msgspec", "redis", "hiredis", "asyncpg", "SQLAlchemy", "aiosqlite", "py-key-value-aio",
     "cashews", "aiocache", "litestar", "valkey-glide", "diskcache",
 )  # fmt: skip
+QUICK_KEYS = 1_000
 STRIDE = {"memory": 8}
 NEVER_WAIT = ("memory", "sqlite")
 
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rounds=options.rounds,
         seconds=options.seconds,
         pinned=options.pin_lone,
+        keys=QUICK_KEYS if options.quick else KEYS,
     )
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.dir) as directory:
         run.filesystem = probes.filesystem(Path(directory))
@@ -75,7 +77,7 @@ class _Engine:
         self.place = place
         self.options = options
         self.run = run
-        self.pairs = users(1000 if options.quick else KEYS)
+        self.pairs = users(run.keys)
         self.shuffled = random.Random(7).sample(self.pairs, len(self.pairs))
         self.fresh = count()
         self.ready: list[Peer] = []

@@ -131,9 +131,10 @@ def load() -> str:
 
 def machine() -> str:
     """Cores, model and kernel, and nothing that names this machine."""
+    kernel = platform.release().partition("-")[0]
     return (
-        f"{os.cpu_count()} cores, {_cpu_model()}, {_memory()} GiB; {platform.system()} {platform.release()} "
-        f"{platform.machine()}"
+        f"{os.cpu_count()} cores, {_cpu_model()}, {_memory()} GiB; "
+        f"{platform.system()} {kernel} {platform.machine()}"
     )
 
 

@@ -29,6 +29,7 @@ class Run(msgspec.Struct):
     rounds: int
     seconds: float
     pinned: bool = False
+    keys: int = KEYS
     results: Results = {}
     peers: dict[str, list[Peer]] = {}
     missing: dict[str, dict[str, str]] = {}
@@ -59,7 +60,7 @@ def insert(path: Path, section: str) -> None:
 
 
 def _preface(run: Run) -> str:
-    pairs = users()
+    pairs = users(run.keys)
     sizes = [len(encode(user)) for _, user in pairs]
     where = (
         "Cells of one task run with client and server on one core (`--pin-lone`): where the scheduler puts the two "
@@ -71,9 +72,9 @@ def _preface(run: Run) -> str:
         "## persist, side by side",
         f"`{run.command}`",
         f"{run.machine}; data on {run.filesystem}. {run.versions}, uvloop as the event loop.",
-        f"A typed record ({sum(sizes) // len(sizes)} bytes of JSON) with an expiry of {EXPIRES} s, {KEYS:,} keys. "
-        f"Each cell runs for {run.seconds:g} s after a warm-up; {run.rounds} rounds, and in each round, for each "
-        "operation and number of tasks, every store in turn, so that a noisy minute hits all of them. "
+        f"A typed record ({sum(sizes) // len(sizes)} bytes of JSON) with an expiry of {EXPIRES} s, {run.keys:,} keys. "
+        f"Each cell runs for {run.seconds:g} s after a warm-up; {run.rounds} round{'s' * (run.rounds > 1)}, "
+        "and in each round, for each operation and number of tasks, every store in turn, so that a noisy minute hits all of them. "
         "Figures are medians of the rounds, min–max is the spread of the throughput. `create` writes keys that "
         "did not exist and is the peer's own add / NX / `ON CONFLICT DO NOTHING`; whoever has none is missing there. "
         "Peers that take bytes get a msgspec encoder and decoder; peers that take dicts get `to_builtins` and "

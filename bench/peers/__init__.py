@@ -62,12 +62,12 @@ def users(count: int = KEYS) -> list[tuple[str, User]]:
             f"user:{number:05}",
             User(
                 id=100_000 + number,
-                name=f"Adèle Lovelace {number:05}",
-                email=f"adele.{number:05}@example.org",
+                name="Adèle Lovelace",
+                email=f"a.{number:05}@example.org",
                 roles=["author", "editor"],
                 active=number % 7 != 0,
                 score=round(number * 0.37 + 0.25, 2),
-                joined="2026-11-20T09:30:00Z",
+                joined="2026-11-20T09:30:00",
             ),
         )
         for number in range(count)
