@@ -74,8 +74,8 @@ def _preface(run: Run) -> str:
         f"{run.machine}; data on {run.filesystem}. {run.versions}, uvloop as the event loop.",
         f"A typed record ({sum(sizes) // len(sizes)} bytes of JSON) with an expiry of {EXPIRES} s, {run.keys:,} keys. "
         f"Each cell runs for {run.seconds:g} s after a warm-up; {run.rounds} round{'s' * (run.rounds > 1)}, "
-        "and in each round, for each operation and number of tasks, every store in turn, so that a noisy minute hits all of them. "
-        "Figures are medians of the rounds, min–max is the spread of the throughput. `create` writes keys that "
+        "and in each round, for each operation and number of tasks, every store in turn, "
+        "so that a noisy minute hits all of them. Figures are medians of the rounds, min–max is the spread of the throughput. `create` writes keys that "
         "did not exist and is the peer's own add / NX / `ON CONFLICT DO NOTHING`; whoever has none is missing there. "
         "Peers that take bytes get a msgspec encoder and decoder; peers that take dicts get `to_builtins` and "
         "`convert`. CPU is that of the client process per operation, all threads (SQLite's writer and glide's core "
