@@ -271,6 +271,45 @@ def test_a_reader_that_goes_away_is_no_traceback(started, tmp_path):
         assert process.stderr.read() == b""
 
 
+@pytest.mark.parametrize("words", [["get", "k"], ["export"], ["--help"], ["--json", "get", "k"]])
+def test_a_full_disk_behind_standard_output_is_said_in_one_line(started, holdfast, words):
+    holdfast("set", "k", "1")
+    with open("/dev/full", "wb") as full:
+        process = started(*words, stdout=full, stderr=subprocess.PIPE)
+        assert process.wait(30) == 2
+    text = process.stderr.read()
+    assert b"No space left on device" in text
+    assert text.count(b"\n") == 1
+
+
+def test_a_closed_standard_output_is_not_taken_for_the_store(holdfast, environment, tmp_path):
+    holdfast("set", "k", "1")
+    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        line = (
+            f"'{sys.executable}' -m holdfast set k 2 {closed}; '{sys.executable}' -m holdfast get k {closed}"
+        )
+        subprocess.run(["sh", "-c", line], env=environment, cwd=tmp_path, check=True, timeout=60)
+        answer = holdfast("get", "k")
+        assert (answer.returncode, answer.stdout) == (0, b"2\n")
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "left"), [(b"n\n", 1, b"k\n"), (b"\4", 130, b"k\n"), (b"y\n", 0, b"")]
+)
+def test_rm_by_prefix_asks_on_a_terminal(holdfast, started, reply, code, left):
+    holdfast("set", "k", "1")
+    main, other = pty.openpty()
+    try:
+        process = started("rm", "--prefix", "", stdin=other, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        os.write(main, reply)
+        assert process.wait(30) == code
+        assert b"Remove every key of namespace 'holdfast'" in process.stderr.read()
+    finally:
+        os.close(main)
+        os.close(other)
+    assert holdfast("keys").stdout == left
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_listing_that_nobody_reads(started, tmp_path, number, code):
     fill(tmp_path, 20_000)

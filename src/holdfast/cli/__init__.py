@@ -74,26 +74,20 @@ class Commands(click.Group):
             sys.stdout.flush()
             code = answer if isinstance(answer, int) else output.OK
         except BrokenPipeError:
-            code = _close_pipe()
-        except Failed as exc:
-            code = _told(out, exc)
-        except click.exceptions.NoArgsIsHelpError as exc:
-            click.echo(exc.format_message(), err=True)
-            code = output.USAGE
-        except click.ClickException as exc:
-            code = _told(out, _usage(exc))
-        except (click.Abort, KeyboardInterrupt):
-            code = _told(out, Failed(output.INTERRUPTED, "interrupted", kind="Interrupted"))
+            code = output.PIPE_CLOSED
+        except (Failed, click.ClickException, click.Abort, KeyboardInterrupt, OSError) as exc:
+            code = _told(out, _failure(exc))
         except Exception:  # noqa: BLE001 - the interpreter would exit with 1, which means "no" here
             sys.excepthook(*sys.exc_info())
             code = output.BUG
+        _let_go()
         sys.exit(code)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except BrokenPipeError:  # before click turns it into its own code
-            return _close_pipe()
+            return output.PIPE_CLOSED
 
 
 def _arguments() -> list[str]:
@@ -104,9 +98,21 @@ def _arguments() -> list[str]:
 def _told(out: Output, error: Failed) -> int:
     try:
         out.failed(error)
-    except BrokenPipeError:
-        _close_pipe()
+    except OSError:
+        pass  # standard error is gone too; the code still says it
     return error.code
+
+
+def _failure(exc: BaseException) -> Failed:
+    """What ended the run, as its one line and code."""
+    match exc:
+        case Failed():
+            return exc
+        case click.ClickException():
+            return _usage(exc)
+        case OSError():  # not from a store: those are put into words where they are used
+            return Failed(output.USAGE, f"output: {exc.strerror}", kind="Usage")
+    return Failed(output.INTERRUPTED, "interrupted", kind="Interrupted")
 
 
 def _usage(exc: click.ClickException) -> Failed:
@@ -118,16 +124,15 @@ def _usage(exc: click.ClickException) -> Failed:
     return Failed(output.USAGE, message[:1].lower() + message[1:], kind="Usage")
 
 
-def _close_pipe() -> int:
-    """The reader is gone: whatever is still buffered goes nowhere, without a word at exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+def _let_go() -> None:
+    """What cannot be written any more goes nowhere, without a word of the interpreter at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BrokenPipeError:
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
-    return output.PIPE_CLOSED
+            os.close(nowhere)
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -139,6 +144,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.group(
     "holdfast",
     cls=Commands,
+    invoke_without_command=True,
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
@@ -160,3 +166,6 @@ def command(ctx: click.Context) -> None:
     takes may stand before or after its name.
     """
     ctx.ensure_object(Choices)
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(output.USAGE)

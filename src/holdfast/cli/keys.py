@@ -10,8 +10,9 @@ from typing import Any, Final
 import click
 import msgspec
 
+from holdfast.cli import output
 from holdfast.cli.options import common
-from holdfast.cli.output import Output
+from holdfast.cli.output import Failed, Output
 from holdfast.cli.run import configured, with_store
 from holdfast.cli.values import absent, seconds
 from holdfast.persist import Persist
@@ -62,11 +63,9 @@ def _rm_prefix(prefix: str, yes: bool) -> None:
             raise click.UsageError("rm --prefix asks before it removes; without a terminal it needs --yes")
         settings = configured()
         which = f"every key that starts with {prefix!r}" if prefix else "every key"
-        click.confirm(
-            f"Remove {which} of namespace {settings.namespace!r} in {masked(settings.store)}?",
-            abort=True,
-            err=True,
-        )
+        question = f"Remove {which} of namespace {settings.namespace!r} in {masked(settings.store)}?"
+        if not click.confirm(question, err=True):
+            raise Failed(output.NO, "rm: nothing was removed", kind="Declined")
 
     async def work(persist: Persist, out: Output) -> None:
         removed = await persist.clear(prefix)

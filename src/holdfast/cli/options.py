@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
-__all__ = ["NEVER", "Choices", "Expires", "Values", "common", "made_for"]
+__all__ = ["NEVER", "Choices", "Values", "common", "lifetime", "made_for"]
 
 NEVER: Final = "none"
 C = TypeVar("C", bound=Callable[..., Any])
@@ -79,21 +79,19 @@ class Values(click.Command):
         return super().parse_args(ctx, args)
 
 
-class Expires(click.ParamType[timedelta | str]):
-    """Seconds, a number with a unit (`30m`, `12h`, `7d`), or `none` for a value that never expires."""
+UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
-    name = "seconds|none"
-    UNITS: ClassVar = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> timedelta | str:
-        text = str(value).strip().lower()
-        if text == NEVER:
-            return NEVER
-        number = text.rstrip("smhd")
-        try:
-            seconds = float(number) * self.UNITS[text[len(number) :] or "s"]
-            return timedelta(seconds=seconds)
-        except (KeyError, ValueError, OverflowError):
-            self.fail(f"{value!r} is neither seconds (60, 0.5, 30m, 12h, 7d) nor 'none'", param, ctx)
+def lifetime(ctx: click.Context, option: click.Parameter, text: str | None) -> timedelta | str | None:
+    """Seconds, a number with a unit (`30m`, `12h`, `7d`), or `NEVER`; None where the option was left out."""
+    if text is None:
+        return None
+    text = text.strip().lower()
+    if text == NEVER:
+        return NEVER
+    number = text.rstrip("smhd")
+    try:
+        return timedelta(seconds=float(number) * UNITS[text[len(number) :] or "s"])
+    except (KeyError, ValueError, OverflowError):
+        words = f"{text!r} is neither seconds (60, 0.5, 30m, 12h, 7d) nor 'none'"
+        raise click.BadParameter(words, ctx, option) from None

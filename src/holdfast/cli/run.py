@@ -119,7 +119,9 @@ def worded(subject: str) -> Iterator[None]:
     except OSError as exc:
         if isinstance(exc, BrokenPipeError):
             raise
-        raise Failed(output.USAGE, _about(subject, exc.strerror or type(exc).__name__), kind="Usage") from exc
+        where = f"{exc.filename!r}: " if exc.filename else ""
+        words = _about(subject, where + (exc.strerror or type(exc).__name__))
+        raise Failed(output.USAGE, words, kind="Usage") from exc
 
 
 def _failed(subject: str, exc: errors.HoldfastError) -> Failed:
@@ -151,7 +153,11 @@ def _failed(subject: str, exc: errors.HoldfastError) -> Failed:
 def _about(subject: str, message: str) -> str:
     """The message with the operation and its subject in front, unless it begins with the operation anyway."""
     operation = subject.partition(" ")[0]
-    return message if message.startswith((f"{operation} ", f"{operation}: ", "store URL ")) else f"{subject}: {message}"
+    return (
+        message
+        if message.startswith((f"{operation} ", f"{operation}: ", "store URL "))
+        else f"{subject}: {message}"
+    )
 
 
 class _Stop:

@@ -36,7 +36,12 @@ class Sink:
         else:
             self._part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            self._file = os.fdopen(os.open(self._part, flags, 0o600), "wb")
+            try:
+                self._file = os.fdopen(os.open(self._part, flags, 0o600), "wb")
+            except OSError as exc:
+                raise OSError(
+                    exc.errno, exc.strerror, str(self._path)
+                ) from exc  # the name that was asked for
         if self._path.suffix == ".gz":
             self._packed = gzip.GzipFile("", "wb", 6, self._file, 0)
         return self

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from holdfast.cli import output
-from holdfast.cli.options import Expires, Values, common
+from holdfast.cli.options import Values, common, lifetime
 from holdfast.cli.output import Failed, Output, painted
 from holdfast.cli.run import with_store
 from holdfast.errors import InvalidConversion
@@ -96,7 +96,8 @@ def _storing(command: Any) -> Any:
 @click.command("set", cls=Values)
 @click.option(
     "--expires",
-    type=Expires(),
+    metavar="SECONDS",
+    callback=lifetime,
     help="60, 0.5, 30m, 12h, 7d or none; else a live value keeps its own.",
 )
 @_storing
@@ -113,7 +114,7 @@ def set_(key: str, value: str, expires: timedelta | str | None, text: bool, max_
 
 
 @click.command("create", cls=Values)
-@click.option("--expires", type=Expires(), help="60, 0.5, 30m, 12h, 7d; else never.")
+@click.option("--expires", metavar="SECONDS", callback=lifetime, help="60, 0.5, 30m, 12h, 7d; else never.")
 @_storing
 def create(key: str, value: str, expires: timedelta | str | None, text: bool, max_bytes: int | None) -> None:
     """Store VALUE, which is JSON, under KEY, unless a live value exists: then exit 4.
