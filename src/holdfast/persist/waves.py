@@ -2,8 +2,8 @@
 
 SQL applies one kind of change to a set of rows, and Postgres refuses a key that
 comes twice in one upsert. So a batch is cut into *waves*: operations of one
-kind, each key once, sorted by key (whoever locks rows in one order cannot
-deadlock with another who does). Waves are sent one after the other; what a key
+kind, each key once, writes sorted by key (whoever locks rows in one order
+cannot deadlock with another who does). Waves are sent one after the other; what a key
 was told first is in an earlier wave than what it was told later.
 
 A busy key must not cost a round trip an operation. Neighbours in one key's
@@ -70,7 +70,10 @@ INT64_MAX: Final = (1 << 63) - 1
 
 
 class Wave(msgspec.Struct, frozen=True):
-    """Operations of one kind for one statement: each key once, in key order. `Keys`, `Clear` come alone."""
+    """Operations of one kind for one statement: each key once, writes in key order.
+
+    `Keys` and `Clear` come alone.
+    """
 
     kind: type[Operation]
     ops: Sequence[Operation]  # as they are sent: a folded one is not in the batch
@@ -80,15 +83,12 @@ class Wave(msgspec.Struct, frozen=True):
 
 def waves(batch: Sequence[Operation]) -> list[Wave]:
     """The statements for this batch, in the order in which they must take effect."""
-    kind = type(batch[0])
     if len(batch) == 1:
-        return [Wave(kind, batch, (0,), {})]
-    if kind not in _ALONE and len(set(map(type, batch))) == 1:
-        keys = [op.key for op in batch]
-        if len(set(keys)) == len(keys):  # nearly always: one kind, no key twice
-            places = sorted(range(len(keys)), key=keys.__getitem__)
-            return [Wave(kind, [batch[place] for place in places], places, {})]
-    return _sorted_out(batch)
+        return [Wave(type(batch[0]), batch, (0,), {})]
+    kinds: dict[type, list[int]] = {}
+    for place, op in enumerate(batch):
+        kinds.setdefault(type(op), []).append(place)
+    return _by_kind(batch, kinds) or _in_levels(batch, kinds)
 
 
 def slack(wave: Wave, batch: Sequence[Operation]) -> tuple[int, int]:
@@ -155,7 +155,68 @@ def _part(wave: Wave, chosen: Sequence[int]) -> Wave:
     return Wave(wave.kind, [wave.ops[at] for at in chosen], [wave.places[at] for at in chosen], folded)
 
 
-# --- the general case: keys that come twice, kinds mixed ---
+# --- nearly always: no key is told things of two kinds, and what it is told twice folds ---
+
+
+def _by_kind(batch: Sequence[Operation], kinds: dict[type, list[int]]) -> list[Wave] | None:
+    """One wave for each kind, or None where the order of kinds matters to some key."""
+    if Clear in kinds:
+        return None
+    reads: list[Wave] = []
+    writes: list[Wave] = []
+    written: set[str] = set()
+    for kind, places in kinds.items():
+        if kind is Keys:
+            reads += _each_alone(batch, places)
+            continue
+        wave = _of_one_kind(batch, kind, places)
+        if wave is None:
+            return None
+        if kind in _READS:
+            reads.append(wave)
+            continue
+        writes.append(wave)
+        if len(kinds) > 1:
+            keys = {op.key for op in wave.ops}
+            if not written.isdisjoint(keys):
+                return None
+            written |= keys
+    return reads + writes
+
+
+def _of_one_kind(batch: Sequence[Operation], kind: type, places: Sequence[int]) -> Wave | None:
+    ops: Sequence[Operation] = batch if len(places) == len(batch) else [batch[place] for place in places]
+    keys = [op.key for op in ops]
+    if len(set(keys)) == len(keys):
+        if kind in _READS:
+            return Wave(kind, ops, places, {})
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        return Wave(kind, [ops[at] for at in order], [places[at] for at in order], {})
+    fold = _FOLDS[kind]
+    known: dict[str, int] = {}
+    sent: list[Operation] = []
+    where: list[int] = []
+    folded: dict[int, list[int]] = {}
+    for place, op in zip(places, ops, strict=True):
+        at = known.setdefault(op.key, len(sent))
+        if at == len(sent):
+            sent.append(op)
+            where.append(place)
+            continue
+        together = fold(sent[at], op)
+        if together is None:
+            return None
+        sent[at] = together
+        folded.setdefault(at, [where[at]]).append(place)
+    keys = list(known)
+    return _part(Wave(kind, sent, where, folded), sorted(range(len(keys)), key=keys.__getitem__))
+
+
+def _each_alone(batch: Sequence[Operation], places: Sequence[int]) -> list[Wave]:
+    return [Wave(type(batch[place]), (batch[place],), (place,), {}) for place in places]
+
+
+# --- the general case: a level for each time that a key is told something else ---
 
 _Level: TypeAlias = dict[type, list["_Step"]]
 
@@ -171,30 +232,24 @@ class _Step:
         self.level = level
 
 
-def _sorted_out(batch: Sequence[Operation]) -> list[Wave]:
-    reads: dict[tuple[type, str], _Step] = {}
-    first: list[Wave] = []
-    then: list[Wave] = []
+def _in_levels(batch: Sequence[Operation], kinds: dict[type, list[int]]) -> list[Wave]:
+    found: list[Wave] = []
+    for read in _READS:
+        if read in kinds:
+            reads = _of_one_kind(batch, read, kinds[read])
+            assert reads is not None  # reads always fold
+            found.append(reads)
+    found += _each_alone(batch, kinds.get(Keys, ()))
     last: dict[str, _Step] = {}  # the latest step of each key since the last Clear
     levels: list[_Level] = []
     for place, op in enumerate(batch):
         kind = type(op)
-        if kind is Get or kind is GetEntry:
-            step = reads.setdefault((kind, op.key), _Step(op, place, 0))
-            if step.places[0] != place:
-                step.places.append(place)
-        elif kind is Keys:
-            first.append(Wave(kind, (op,), (place,), {}))
-        elif kind is Clear:
-            then += _waves_of(levels)
-            then.append(Wave(kind, (op,), (place,), {}))
+        if kind is Clear:
+            found += _waves_of(levels) + _each_alone(batch, (place,))
             last, levels = {}, []
-        else:
+        elif kind is not Keys and kind not in _READS:
             _write(op, place, last, levels)
-    grouped: _Level = {}
-    for (kind, _), step in reads.items():
-        grouped.setdefault(kind, []).append(step)
-    return _waves_of([grouped]) + first + then + _waves_of(levels)
+    return found + _waves_of(levels)
 
 
 def _write(op: Operation, place: int, last: dict[str, _Step], levels: list[_Level]) -> None:
@@ -237,7 +292,7 @@ def _set(first: Set, second: Set) -> Set:
     return Set(second.key, second.value, first.ttl if second.ttl is KEEP else second.ttl)
 
 
-def _first(first: Create, second: Create) -> Create:
+def _first(first: Operation, second: Operation) -> Operation:
     return first
 
 
@@ -261,6 +316,8 @@ def _increment(first: Increment, second: Increment) -> Increment | None:
 
 
 _FOLDS: dict[type, Callable[[Any, Any], Any]] = {
+    Get: _first,
+    GetEntry: _first,
     Set: _set,
     Create: _first,
     Replace: _replace,
@@ -270,4 +327,4 @@ _FOLDS: dict[type, Callable[[Any, Any], Any]] = {
     Increment: _increment,
 }
 _AFTER_THE_FIRST: dict[type, Outcome] = {Create: False, Remove: False, Replace: None}
-_ALONE = frozenset({Keys, Clear})
+_READS = (Get, GetEntry)  # that share statements

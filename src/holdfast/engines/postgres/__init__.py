@@ -139,11 +139,8 @@ class PostgresEngine:
 
     async def _connect(self) -> Any:
         try:
-            return await asyncpg.connect(
-                self.url.text,
-                timeout=self._timeout,
-                statement_cache_size=0,  # the lanes keep their own
-                server_settings=None if self.pgbouncer else _SESSION,
-            )
+            if self.pgbouncer:
+                return await asyncpg.connect(self.url.text, timeout=self._timeout, statement_cache_size=0)
+            return await asyncpg.connect(self.url.text, timeout=self._timeout, server_settings=_SESSION)
         except Exception as exc:
             raise failures.of_connecting(exc, self.url) from exc

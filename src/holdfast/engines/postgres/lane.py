@@ -34,6 +34,8 @@ Sleep: TypeAlias = Callable[[float], Awaitable[None]]
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
+# A table that was changed under a prepared statement; one that somebody deallocated.
+_STALE = (asyncpg.InvalidCachedStatementError, asyncpg.InvalidSQLStatementNameError)
 
 
 class Lane:
@@ -103,32 +105,32 @@ class Lane:
             NotMigrated, StoreMisconfigured: what the server's error says.
         """
         async with self._turn:
+            connection = self._connection
+            if connection is None or connection.is_closed():
+                connection = await self._ready()
+            statement = self._statements.get(sql)
+            if statement is None:
+                statement = await self._prepare(connection, sql)
+            self._watch()
             try:
-                return await self._fetch(sql, args)
-            except (asyncpg.InvalidCachedStatementError, asyncpg.InvalidSQLStatementNameError):
-                self._statements.pop(sql, None)  # made for a table that has changed: nothing was applied
-            try:
-                return await self._fetch(sql, args)
-            except asyncpg.PostgresError as exc:
+                rows: list[Any] = await statement.fetch(*args)
+            except _STALE:
+                rows = await self._afresh(connection, sql, args)
+            except failures.STATEMENT as exc:
                 raise self._translated(exc, sent=True) from exc
+            finally:
+                self._since = 0.0
+            self._unproven = 0
+            return rows
 
-    async def _fetch(self, sql: str, args: Sequence[Any]) -> list[Any]:
-        connection = self._connection
-        if connection is None or connection.is_closed():
-            connection = await self._ready()
-        statement = self._statements.get(sql)
-        if statement is None:
-            statement = await self._prepare(connection, sql)
-        self._watch()
+    async def _afresh(self, connection: Any, sql: str, args: Sequence[Any]) -> list[Any]:
+        """Prepare and send once more what the server no longer knows; nothing of it was applied."""
+        self._statements.pop(sql, None)
+        statement = await self._prepare(connection, sql)
         try:
             rows: list[Any] = await statement.fetch(*args)
-        except (asyncpg.InvalidCachedStatementError, asyncpg.InvalidSQLStatementNameError):
-            raise
         except failures.STATEMENT as exc:
             raise self._translated(exc, sent=True) from exc
-        finally:
-            self._since = 0.0
-        self._unproven = 0
         return rows
 
     async def _prepare(self, connection: Any, sql: str) -> Any:
