@@ -257,7 +257,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--write", type=Path, nargs="?", const=default, help="into docs/benchmarks.md")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (1 if options.quick else 3)
-    options.seconds = options.seconds or (0.08 if options.quick else 0.8)
+    options.seconds = options.seconds or (0.08 if options.quick else 0.6)
     unknown = [name for name in options.engines if name not in ENGINES]
     unknown += [name for name in options.ops if name not in OPS]
     if unknown:
