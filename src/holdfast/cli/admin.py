@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli import output, sql
+from holdfast.cli import output
 from holdfast.cli.options import common
 from holdfast.cli.output import Failed, Output
 from holdfast.cli.run import chosen, configured, is_missing, with_store
-from holdfast.persist import Persist
 from holdfast.store import Finding, Migration, masked
+
+if TYPE_CHECKING:
+    from holdfast.persist import Persist
 
 __all__ = ["doctor", "migrate", "token"]
 
@@ -61,6 +64,8 @@ async def _ask_pending(persist: Persist, _: Output) -> Sequence[Migration]:
 def _pending(store: str) -> Sequence[Migration]:
     """What the store lacks; all, where it is a SQLite file that is not there yet and must not be made now."""
     if is_missing(store):
+        from holdfast.cli import sql
+
         return sql.known(sql.dialect_of(store)) or ()
     return with_store(_ask_pending, subject="migrate", opens=False)
 
@@ -77,6 +82,8 @@ def _print_pending() -> None:
 
 
 def _print_sql(whole: bool) -> None:
+    from holdfast.cli import sql
+
     store, out = configured().store, chosen()
     dialect = sql.dialect_of(store)
     known = sql.known(dialect)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
@@ -15,8 +14,10 @@ from holdfast.cli.options import common
 from holdfast.cli.output import Failed, Output
 from holdfast.cli.run import configured, with_store
 from holdfast.cli.values import absent, seconds
-from holdfast.persist import Persist
 from holdfast.store import masked
+
+if TYPE_CHECKING:
+    from holdfast.persist import Persist
 
 __all__ = ["keys", "rm", "shown"]
 
@@ -43,11 +44,13 @@ def rm(keys: tuple[str, ...], prefix: str | None, yes: bool) -> None:
         return
 
     async def work(persist: Persist, out: Output) -> list[str]:
+        from asyncio import gather
+
         gone: list[str] = []
         names = list(dict.fromkeys(keys))
         for start in range(0, len(names), CHUNK):
             part = names[start : start + CHUNK]
-            removed = await asyncio.gather(*map(persist.remove, part))
+            removed = await gather(*map(persist.remove, part))
             gone += [key for key, was in zip(part, removed, strict=True) if not was]
         out.answer({"removed": len(names) - len(gone), "absent": gone}, f"{len(names) - len(gone)} removed")
         return gone

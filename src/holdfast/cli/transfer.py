@@ -8,20 +8,21 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from msgspec import structs
 
 from holdfast.cli import output
-from holdfast.cli.dumping import Dumping
-from holdfast.cli.loading import Existing, Loading
 from holdfast.cli.options import common
 from holdfast.cli.output import Failed, Output
 from holdfast.cli.progress import Bar
 from holdfast.cli.run import chosen, configured, with_store, worded
 from holdfast.cli.sink import Sink
-from holdfast.cli.source import blocks, numbered, unzipped
-from holdfast.persist import Persist
+
+if TYPE_CHECKING:
+    from holdfast.cli.loading import Existing, Loading
+    from holdfast.persist import Persist
 
 __all__ = ["export", "import_"]
 
@@ -47,6 +48,8 @@ def export(prefix: str, path: Path | None) -> None:
     is written to the store meanwhile may or may not be in it. On Redis a key
     may come twice, which an import does not mind.
     """
+    from holdfast.cli.dumping import Dumping
+
     namespace = configured().namespace
 
     async def work(persist: Persist, out: Output) -> Dumping:
@@ -93,6 +96,9 @@ def import_(file: str, existing: Existing, from_line: int, max_bytes: int | None
     Doing an import again does no harm. If the store goes down, the message
     names the line at which to go on.
     """
+    from holdfast.cli.loading import Loading
+    from holdfast.cli.source import blocks, numbered, unzipped
+
     longest = configured(max_bytes=max_bytes).max_bytes + LINE_SLACK
     out = chosen()
     job = Loading(out, existing=existing, from_line=from_line)

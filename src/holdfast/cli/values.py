@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
@@ -14,7 +14,9 @@ from holdfast.cli.options import Values, common, lifetime
 from holdfast.cli.output import Failed, Output, painted
 from holdfast.cli.run import with_store
 from holdfast.errors import InvalidConversion
-from holdfast.persist import KEEP, Persist
+
+if TYPE_CHECKING:
+    from holdfast.persist import Persist
 
 __all__ = ["absent", "create", "get", "seconds", "set_", "ttl"]
 
@@ -104,6 +106,8 @@ def _storing(command: Any) -> Any:
 def set_(key: str, value: str, expires: timedelta | str | None, text: bool, max_bytes: int | None) -> None:
     """Store VALUE, which is JSON, under KEY, whatever was there. `-` reads standard input."""
     stored = _value("set", key, value, text)
+    from holdfast.persist import KEEP
+
     ends = KEEP if expires is None else _ends(expires)
 
     async def work(persist: Persist, out: Output) -> None:
