@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -340,26 +340,57 @@ async def test_a_loss_and_the_return_are_told(
     assert [type(event) for event in heard] == [events.Disconnected, events.Connected]
 
 
-async def test_a_server_that_stops_fails_everybody_at_once_and_is_found_again(
-    heard: list[events.Event],
-) -> None:
+@pytest.fixture
+def database() -> Iterator[PostgresServer]:
+    """A Postgres of this test's own, to be killed and paused."""
     try:
-        database = PostgresServer(fsync="off").start()
-    except ServerMissing as missing:
-        pytest.skip(str(missing))
-    with database:
-        async with opened(from_url(over_asyncpg(database.url))) as engine:
+        server = PostgresServer(fsync="off").start()
+    except ServerMissing as reason:
+        pytest.skip(str(reason))
+    with server:
+        yield server
+
+
+async def test_a_server_that_stops_fails_everybody_at_once_and_is_found_again(
+    database: PostgresServer, heard: list[events.Event]
+) -> None:
+    async with opened(from_url(over_asyncpg(database.url))) as engine:
+        await engine.read(backend)
+        await asyncio.to_thread(database.kill)
+        errors = await asyncio.gather(*(engine.read(backend) for _ in range(50)), return_exceptions=True)
+        assert all(isinstance(error, StoreUnavailable) for error in errors), errors
+        with pytest.raises(StoreUnavailable, match="reconnecting"):
             await engine.read(backend)
-            await asyncio.to_thread(database.kill)
-            errors = await asyncio.gather(*(engine.read(backend) for _ in range(50)), return_exceptions=True)
-            assert all(isinstance(error, StoreUnavailable) for error in errors), errors
-            connected = asyncio.Event()
-            stop = events.subscribe(lambda event: connected.set())
-            await asyncio.to_thread(database.start)
-            await asyncio.wait_for(connected.wait(), 20)
-            stop()
-            assert await engine.read(backend) > 0
+        connected = asyncio.Event()
+        stop = events.subscribe(lambda event: connected.set())
+        await asyncio.to_thread(database.start)
+        await asyncio.wait_for(connected.wait(), 20)
+        stop()
+        assert await engine.read(backend) > 0
     assert [type(event) for event in heard] == [events.Connected, events.Disconnected, events.Connected]
+
+
+async def test_a_server_that_hangs_leaves_nobody_hanging(database: PostgresServer) -> None:
+    async with opened(from_url(over_asyncpg(database.url, "?timeout=0.3"))) as engine:
+        await asyncio.gather(*(engine.read(backend) for _ in range(5)))
+        database.pause()
+        async with asyncio.timeout(15):
+            works = [
+                engine.read(backend),
+                engine.write(backend),
+                engine.transact(backend),
+                *map(engine.read, [backend] * 10),
+            ]
+            errors = await asyncio.gather(*works, return_exceptions=True)
+            assert all(isinstance(error, StoreUnavailable) for error in errors), errors
+            with pytest.raises(StoreUnavailable):
+                await engine.write(backend)
+        back = asyncio.Event()
+        stop = events.subscribe(lambda event: back.set())
+        database.resume()
+        await asyncio.wait_for(back.wait(), 20)
+        stop()
+        assert await engine.transact(backend) > 0
 
 
 async def test_a_server_that_is_silent_costs_the_time_that_the_url_allows(postgres_url: str) -> None:
