@@ -121,7 +121,9 @@ def events_page() -> str:
             parts += [f"## `{name}`\n", f"```text\n{inspect.getsource(thing)}```\n"]
         elif inspect.isfunction(thing):
             parts += [f"## `{name}`\n", signature(name, thing), prose(thing) + "\n"]
-    parts.append("`Event` is any of the records, `Listener` a function that takes one.\n")
+    parts.append(
+        "`Event` is any of the records, `Listener` a function that takes one, `listeners` those subscribed.\n"
+    )
     return "\n".join(parts)
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -29,7 +29,7 @@ __all__ = [
     "Listener",
     "OperationApplied",
     "Swept",
-    "listening",
+    "listeners",
     "publish",
     "subscribe",
 ]
@@ -75,29 +75,24 @@ class Swept(msgspec.Struct, frozen=True):
 Event: TypeAlias = BatchApplied | OperationApplied | Connected | Disconnected | Swept
 Listener: TypeAlias = Callable[[Event], None]
 
-_listeners: tuple[Listener, ...] = ()
+listeners: Final[list[Listener]] = []
+"""Who would hear: look here before building an event on a hot path, and change it only by `subscribe`."""
 
 
 def subscribe(listener: Listener) -> Callable[[], None]:
     """Call `listener` with every event of this process; the answer ends that."""
-    global _listeners
-    _listeners = (*_listeners, listener)
+    listeners.append(listener)
 
     def unsubscribe() -> None:
-        global _listeners
-        _listeners = tuple(each for each in _listeners if each is not listener)
+        if listener in listeners:
+            listeners.remove(listener)
 
     return unsubscribe
 
 
-def listening() -> bool:
-    """Whether anyone would hear: ask before building an event on a hot path."""
-    return bool(_listeners)
-
-
 def publish(event: Event) -> None:
     """Hand the event to every listener."""
-    for listener in _listeners:
+    for listener in tuple(listeners):
         try:
             listener(event)
         except Exception:

@@ -46,7 +46,7 @@ RULES: list[tuple[str, str]] = [
     ),
     (
         r"holdfast\.persist(\..*)?",
-        rf"{PURE}|asyncio|inspect|msgspec|{WORDS}|holdfast|holdfast\.coalesce|holdfast\.persist(?!\.drivers)(\..*)?",
+        rf"{PURE}|asyncio|inspect|msgspec|os|{WORDS}|holdfast|holdfast\.coalesce|holdfast\.persist(?!\.drivers)(\..*)?",
     ),
     (r"holdfast\.(asgi|settings)", rf"{PURE}|.+|!holdfast|holdfast\.(errors|store)"),
     (r"holdfast\.hold", rf"{PURE}|.+|!holdfast|{WORDS}|holdfast\.asgi|holdfast\.persist(\.driver)?"),

@@ -213,7 +213,7 @@ class _Lane(Generic[Op]):
         return _Batch(ops, waiting) if waiting else None
 
     def _settle(self, batch: _Batch[Op], outcomes: list[Any]) -> None:
-        if events.listening():
+        if events.listeners:
             self._tell(batch, None)
         if len(outcomes) != len(batch.futures):
             self._fail(
@@ -231,7 +231,7 @@ class _Lane(Generic[Op]):
 
     def _failed(self, batch: _Batch[Op], error: BaseException) -> _Batch[Op] | None:
         """The whole round trip failed: tell everyone but those that may go once more, and answer those."""
-        if events.listening():
+        if events.listeners:
             self._tell(batch, error)
         once_more: list[Op] = []
         waiting: list[asyncio.Future[Any]] = []

@@ -16,9 +16,9 @@ from typing import Any, Final, Generic, Self, TypeVar, cast, overload
 
 import msgspec
 
-from holdfast import events
 from holdfast.errors import DuplicateKey, StoreMisconfigured, VersionConflict
-from holdfast.persist.codec import decoder, encode, invalid
+from holdfast.events import listeners
+from holdfast.persist.codec import DECODERS, decoder, encode, invalid
 from holdfast.persist.core import Core
 from holdfast.persist.driver import (
     KEEP,
@@ -116,7 +116,7 @@ class Persist:
         self._prefix = namespace.prefix(family)
         self._max_bytes = core.max_bytes
         self._get_now = Get in core.immediate
-        self._set_now = Set in core.immediate
+        self._set_now = {Set, Create} <= core.immediate
 
     def _beside(self, namespace: Namespace, family: str) -> Persist:
         """Another view of the same store, which it neither opens nor closes."""
@@ -213,7 +213,13 @@ class Persist:
         """
         full = self._full("create", key)
         text = self._encoded("create", key, value)
-        if not await self._core.run(Create(full, text, milliseconds(expires)), len(text)):
+        op = Create(full, text, milliseconds(expires))
+        core = self._core
+        if not self._set_now or (created := core.now(op)) is LATER:
+            created = await core.submit(op, len(text))
+        elif listeners:
+            core.tell(op)
+        if not created:
             raise DuplicateKey(f"create {key!r}: a live value exists")
 
     async def set(self, key: str, value: object, *, expires: Expires | Keep = KEEP) -> None:
@@ -229,7 +235,7 @@ class Persist:
         op = Set(self._full("set", key), text, KEEP if expires is KEEP else milliseconds(expires))
         core = self._core
         if self._set_now and core.now(op) is not LATER:
-            if events.listening():
+            if listeners:
                 core.tell(op)
             return
         await core.submit(op, len(text))
@@ -244,21 +250,30 @@ class Persist:
         Raises:
             InvalidConversion: what is stored is not a `type`.
         """
-        full = self._full("get", key)
         core = self._core
         text: Text | None
         if renew is not KEEP:
-            text = await core.run(GetRenew(full, milliseconds(renew)))
-        else:
-            op = Get(full)
-            if not self._get_now or (text := core.now(op)) is LATER:
-                text = await core.submit(op, len(full))
-            elif events.listening():
+            text = await core.run(GetRenew(self._full("get", key), milliseconds(renew)))
+        elif self._get_now:
+            # Nothing waits here, so every call counts. What is found was a good key.
+            op = Get(self._prefix + key)
+            text = core.now(op)
+            if text is LATER:
+                text = await core.submit(op, 0)
+            elif listeners:
                 core.tell(op)
+            if text is None:
+                check_key("get", key)
+        else:
+            text = await core.submit(Get(self._full("get", key)), 0)
         if text is None:
             return None
         try:
-            return decoder(type)(text)
+            decode = DECODERS[type]
+        except (KeyError, TypeError):
+            decode = decoder(type)
+        try:
+            return decode(text)
         except msgspec.DecodeError as exc:
             raise invalid("get", key, exc) from None
 

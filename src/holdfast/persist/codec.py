@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from holdfast.errors import InvalidConversion
 
-__all__ = ["decoder", "encode", "invalid"]
+__all__ = ["DECODERS", "decoder", "encode", "invalid"]
 
 
 def _pydantic_model(kind: object) -> bool:
@@ -53,15 +53,16 @@ encode: Callable[[Any], bytes] = _encoder.encode
 """The value as JSON text; `TypeError` where neither msgspec nor pydantic knows a way."""
 
 Decode: TypeAlias = Callable[[bytes | str], Any]
-_decoders: dict[Any, Decode] = {}
+DECODERS: Final[dict[Any, Decode]] = {}
+"""Those made so far; for the paths where the call of `decoder` would count."""
 
 
 def decoder(kind: Any) -> Decode:
     """The function that reads JSON text as `kind`; it raises what msgspec raises."""
     try:
-        return _decoders[kind]
+        return DECODERS[kind]
     except KeyError:
-        made = _decoders[kind] = _make(kind)
+        made = DECODERS[kind] = _make(kind)
         return made
     except TypeError:  # an unhashable annotation
         return _make(kind)

@@ -133,7 +133,7 @@ class Core:
         if type(op) in self.immediate:
             outcome = self.now(op)
             if outcome is not LATER:
-                if events.listening():
+                if events.listeners:
                     self.tell(op)
                 return outcome
         return await self.submit(op, size)
@@ -156,7 +156,7 @@ class Core:
             outcome: Outcome = LATER
             if type(op) in self.immediate:
                 outcome = self.now(op)
-                if outcome is not LATER and events.listening():
+                if outcome is not LATER and events.listeners:
                     self.tell(op)
             if outcome is LATER:
                 waiting.append((len(outcomes), self.submit(op, size)))
@@ -196,7 +196,7 @@ class Core:
         renewed = loop.time()
         while True:
             swept = await self.driver.sweep(cursor, SWEEP_ROWS)
-            if swept.removed and events.listening():
+            if swept.removed and events.listeners:
                 events.publish(events.Swept(self.traits.name, swept.removed))
             cursor = swept.cursor
             if cursor is None:

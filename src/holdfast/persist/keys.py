@@ -8,12 +8,13 @@ from typing import Final, TypeAlias
 
 __all__ = ["Expires", "Namespace", "check_key", "check_prefix", "milliseconds"]
 
-Expires: TypeAlias = float | timedelta | None
+Expires: TypeAlias = int | float | timedelta | None
 """Seconds, or a timedelta; None: never."""
 
 MAX_KEY_BYTES: Final = 512
 MAX_NAMESPACE_BYTES: Final = 192
 LONGEST_MS: Final = 1 << 48
+LONGEST_SECONDS: Final = LONGEST_MS // 1000
 """About 8,900 years: far beyond any use, and far from overflowing any engine's clock."""
 
 
@@ -50,6 +51,8 @@ def milliseconds(expires: Expires) -> int | None:
         ValueError: zero, less, NaN, infinite, or beyond 8,900 years.
         TypeError: neither a number of seconds nor a timedelta.
     """
+    if type(expires) is int and 0 < expires < LONGEST_SECONDS:  # nearly every call
+        return expires * 1000
     if expires is None:
         return None
     if isinstance(expires, timedelta):

@@ -8,7 +8,7 @@ content, whichever way an earlier, unanswered write may have gone.
 from __future__ import annotations
 
 import asyncio
-import secrets
+import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
@@ -37,7 +37,7 @@ class Lease:
         self._run = run
         self._key = key
         self._ttl = ttl
-        self._value = f'{{"owner":"{secrets.token_hex(12)}"}}'.encode()
+        self._value = f'{{"owner":"{os.urandom(12).hex()}"}}'.encode()
         self._version: str | None = None
         self._maybe_mine = False  # also true while an `acquire` is unanswered
         self.ends = 0.0

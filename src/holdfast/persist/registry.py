@@ -9,7 +9,6 @@ contract.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, cast
 
 import msgspec
@@ -71,6 +70,8 @@ SCHEMES: dict[str, Registered] = {
 
 def schemes() -> dict[str, Registered]:
     """Every scheme with its driver: Holdfast's own, and those that installed packages add."""
+    from importlib.metadata import entry_points  # slow to import, and rarely needed
+
     found = dict(SCHEMES)
     for point in entry_points(group="holdfast.persist"):
         if point.name not in found:

@@ -289,5 +289,5 @@ async def test_a_stopped_server_listens_to_no_events() -> None:
     from holdfast import events
 
     async with serving(Settings(token=TOKEN)):
-        assert events.listening()
-    assert not events.listening()
+        assert events.listeners
+    assert not events.listeners

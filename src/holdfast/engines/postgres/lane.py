@@ -183,7 +183,7 @@ class Lane:
         self._statements = {}
         self._refusal = None
         connection.add_termination_listener(self._ended)
-        if events.listening():
+        if events.listeners:
             events.publish(events.Connected("postgres", attempts))
 
     def _ended(self, connection: Any) -> None:
@@ -201,7 +201,7 @@ class Lane:
         self._mending = asyncio.create_task(
             self._mend(self._unproven - 1), name="holdfast postgres reconnect"
         )
-        if events.listening():
+        if events.listeners:
             events.publish(events.Disconnected("postgres", reason))
 
     async def _mend(self, unproven: int) -> None:

@@ -97,6 +97,7 @@ class RedisEngine:
         # INVARIANT: set exactly while "up"; a wire that is retiring is `_leaving` instead.
         self._wire: Wire | None = None
         self._leaving: Wire | None = None
+        self._spent: Wire | None = None  # lost; redis-py is yet to be told
         # INVARIANT: empty unless "reaching", or "up" with a wire that is paused.
         self._waiting: deque[tuple[bytes, Flight]] = deque()
         self._failures = 0
@@ -120,7 +121,12 @@ class RedisEngine:
         """
         self._loop = asyncio.get_running_loop()
         self._failures = 0
-        self._arrived(await self._reach(), 1)
+        try:
+            wire = await self._reach()
+        except BaseException:
+            await self.address.close()  # a Sentinel that was asked
+            raise
+        self._arrived(wire, 1)
 
     async def close(self) -> None:
         """Drop the connection and whoever still waits. Twice is once; a client that was passed in stays open."""
@@ -134,7 +140,8 @@ class RedisEngine:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        wires, self._wire, self._leaving = (self._wire, self._leaving), None, None
+        wires = (self._wire, self._leaving, self._spent)
+        self._wire = self._leaving = self._spent = None
         for wire in wires:
             if wire is not None:
                 await wire.close()
@@ -310,7 +317,7 @@ class RedisEngine:
 
     def _arrived(self, wire: Wire, attempts: int) -> None:
         self._wire, self._state, self._since = wire, "up", self._loop.time()
-        if events.listening():
+        if events.listeners:
             events.publish(events.Connected(self._name, attempts))
         self._flush(wire)
 
@@ -325,14 +332,17 @@ class RedisEngine:
         self._failures += 1
         self._why = StoreUnavailable(f"{self._name}: not connected: {reason}")
         self._state = "reaching"
-        if events.listening():
+        if events.listeners:
             events.publish(events.Disconnected(self._name, reason))
+        self._spent = wire
         self._reconnecting = self._loop.create_task(
-            self._reconnect(wire), name=f"holdfast {self._name} reconnect"
+            self._reconnect(), name=f"holdfast {self._name} reconnect"
         )
 
-    async def _reconnect(self, lost: Wire) -> None:
-        await lost.discard()
+    async def _reconnect(self) -> None:
+        if self._spent is not None:
+            await self._spent.discard()
+            self._spent = None
         attempts = 0
         while True:
             rest = _rest(self._failures)

@@ -323,7 +323,7 @@ class SQLAlchemyEngine:
     def _lost(self, reason: str) -> None:
         if self._recovery is not None or not self._open:
             return
-        if events.listening():
+        if events.listeners:
             events.publish(events.Disconnected(NAME, reason))
         self._tried.clear()
         self._recovery = asyncio.create_task(self._recover(), name="holdfast sqlalchemy recovery")
@@ -345,7 +345,7 @@ class SQLAlchemyEngine:
         self._told(attempts)
 
     def _told(self, attempts: int) -> None:
-        if events.listening():
+        if events.listeners:
             events.publish(events.Connected(NAME, attempts))
 
 

@@ -67,7 +67,7 @@ class SqliteEngine:
         self._reader = await writer.open()
         self._writer = writer
         self.look = self._reader.cursor().execute
-        if events.listening():
+        if events.listeners:
             events.publish(events.Connected("sqlite", 1))
 
     async def close(self) -> None:
@@ -149,7 +149,7 @@ class SqliteEngine:
             return
         if why is None:
             self.look = self._reader.cursor().execute
-            if events.listening():
+            if events.listeners:
                 events.publish(events.Connected("sqlite", 1))
             return
 
@@ -157,5 +157,5 @@ class SqliteEngine:
             raise again(why)
 
         self.look = refuse
-        if events.listening():
+        if events.listeners:
             events.publish(events.Disconnected("sqlite", str(why)))

@@ -11,10 +11,10 @@ There is no bound on how much is kept: a cache of unknown size belongs in Redis.
 from __future__ import annotations
 
 import itertools
-import secrets
+import os
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -47,18 +47,23 @@ __all__ = ["MemoryDriver"]
 
 INT64: Final = range(-(2**63), 2**63)
 FOREVER: Final = 1 << 62
-"""The `expires_at` of what never expires: one comparison serves every row."""
+"""The end of what never expires: one comparison serves every row."""
 
-Row = tuple[bytes, int, int]
-"""value, expires_at in the clock's milliseconds, version"""
+Row: TypeAlias = tuple[bytes, int, int]
+"""value, the moment on the driver's clock at which it expires, version"""
 
 
-def monotonic_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
+def _closed(op: Operation) -> Outcome:
+    raise Closed("memory: not open")
 
 
 class MemoryDriver:
-    """A dict with expiry. `now_ms` is the clock, in milliseconds, for tests that move time."""
+    """A dict with expiry.
+
+    Args:
+        now_ms: a clock in milliseconds, for tests that move time. Without it the
+            monotonic clock, read in nanoseconds: that is one call into C.
+    """
 
     traits = Traits(
         name="memory",
@@ -73,14 +78,15 @@ class MemoryDriver:
         auto_migrate=True,
     )
 
-    def __init__(self, *, now_ms: Callable[[], int] = monotonic_ms) -> None:
-        self._now_ms = now_ms
+    def __init__(self, *, now_ms: Callable[[], int] | None = None) -> None:
+        self._clock = now_ms or time.monotonic_ns
+        self._ms = 1 if now_ms else 1_000_000  # ticks of the clock in a millisecond
         self._rows: dict[str, Row] = {}
         # A random start keeps versions of one process from being mistaken for another's.
-        self._versions = itertools.count(secrets.randbits(48))
+        self._versions = itertools.count(int.from_bytes(os.urandom(6)))
         self._walk: list[str] = []  # the keys that the sweep under way has still to look at
         self._open = False
-        self._do: dict[type, Callable[[Any], Outcome]] = {
+        self._operations: dict[type, Callable[[Any], Outcome]] = {
             Get: self._get,
             GetEntry: self._get_entry,
             GetRenew: self._get_renew,
@@ -93,17 +99,19 @@ class MemoryDriver:
             Keys: self._keys,
             Clear: self._clear,
         }
+        self._do: dict[type, Callable[[Any], Outcome]] = dict.fromkeys(self._operations, _closed)
 
     @classmethod
     def from_url(cls, url: StoreURL) -> MemoryDriver:
         return cls()
 
     async def open(self) -> None:
-        self._open = True
+        self._open, self._do = True, self._operations
 
     async def close(self) -> None:
         """Forgets nothing: the rows live as long as the driver, so that one can be reopened in a test."""
         self._open = False
+        self._do = dict.fromkeys(self._operations, _closed)
 
     async def pending(self) -> Sequence[Migration]:
         return ()
@@ -130,14 +138,12 @@ class MemoryDriver:
         return outcomes
 
     def now(self, op: Operation) -> Outcome:
-        if not self._open:
-            raise Closed("memory: not open")
         return self._do[type(op)](op)
 
     async def sweep(self, cursor: str | None, limit: int) -> Sweep:
         if cursor is None:
             self._walk = list(self._rows)
-        at, now = len(self._walk), self._now_ms()
+        at, now = len(self._walk), self._clock()
         chunk, self._walk = (
             self._walk[at - limit :] if at > limit else self._walk,
             self._walk[: max(0, at - limit)],
@@ -156,7 +162,7 @@ class MemoryDriver:
         row = self._rows.get(key)
         if row is None:
             return None
-        if row[1] <= self._now_ms():
+        if row[1] <= self._clock():
             del self._rows[key]
             return None
         return row
@@ -167,7 +173,7 @@ class MemoryDriver:
         if ttl is KEEP:
             row = self._live(key)
             return FOREVER if row is None else row[1]
-        return self._now_ms() + ttl
+        return self._clock() + ttl * self._ms
 
     def _put(self, key: str, value: bytes, until: int) -> int:
         version = next(self._versions)
@@ -178,7 +184,7 @@ class MemoryDriver:
         row = self._rows.get(op.key)
         if row is None:
             return None
-        if row[1] <= self._now_ms():
+        if row[1] <= self._clock():
             del self._rows[op.key]
             return None
         return row[0]
@@ -187,8 +193,10 @@ class MemoryDriver:
         row = self._live(op.key)
         if row is None:
             return None
-        ttl = None if row[1] == FOREVER else row[1] - self._now_ms()
-        return Stored(row[0], ttl, str(row[2]))
+        value, until, version = row
+        # It lived a moment ago: should its last tick have passed since, it still has a millisecond to tell.
+        ttl = None if until == FOREVER else max(1, -(-(until - self._clock()) // self._ms))
+        return Stored(value, ttl, str(version))
 
     def _get_renew(self, op: GetRenew) -> bytes | None:
         row = self._live(op.key)
@@ -199,7 +207,7 @@ class MemoryDriver:
 
     def _set(self, op: Set) -> None:
         ttl = op.ttl
-        until = self._now_ms() + ttl if type(ttl) is int else self._until(ttl, op.key)
+        until = self._clock() + ttl * self._ms if type(ttl) is int else self._until(ttl, op.key)
         self._rows[op.key] = (op.value, until, next(self._versions))
 
     def _create(self, op: Create) -> bool:
@@ -246,11 +254,11 @@ class MemoryDriver:
 
     def _keys(self, op: Keys) -> Page:
         """All of them: they are in memory already, and one page is one moment's truth."""
-        now, prefix = self._now_ms(), op.key
+        now, prefix = self._clock(), op.key
         return Page([key for key, row in self._rows.items() if row[1] > now and key.startswith(prefix)], None)
 
     def _clear(self, op: Clear) -> Cleared:
-        now, removed = self._now_ms(), 0
+        now, removed = self._clock(), 0
         for key in [key for key in self._rows if key.startswith(op.key)]:
             removed += self._rows.pop(key)[1] > now
         return Cleared(removed, None)
