@@ -32,6 +32,9 @@ SECURITY_HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 
+_RAW = tuple((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items())
+_UNCACHED = ((b"cache-control", b"no-store"),)
+
 
 class SecurityHeaders:
     """ASGI middleware: adds them, and forbids caching where the answer does not say otherwise."""
@@ -46,7 +49,9 @@ class SecurityHeaders:
 
         async def with_headers(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
-                protect(MutableHeaders(scope=message))
+                headers = message.get("headers", ())
+                named = any(name == b"cache-control" for name, _ in headers)
+                message = {**message, "headers": [*headers, *_RAW, *(() if named else _UNCACHED)]}
             await send(message)
 
         await self.app(scope, receive, with_headers)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import sys
+from inspect import signature
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -35,7 +36,6 @@ def run(settings: Settings) -> None:
     """
     try:
         import uvicorn
-        from uvicorn.supervisors import Multiprocess
     except ImportError as exc:
         raise MissingExtra('serve: pip install "holdfast[serve]"') from exc
     os.umask(0o077)
@@ -51,9 +51,20 @@ def run(settings: Settings) -> None:
                 uvicorn.Server(_config(settings, make_app(settings))).run([listener])
             else:
                 os.environ.update(settings.environment())  # inherited by the workers, never in argv
-                Multiprocess(_config(settings, "holdfast.web.server:worker"), [listener]).run()
+                _supervise(_config(settings, "holdfast.web.server:worker"), listener)
         except KeyboardInterrupt:
             pass  # uvicorn raises it again after it has shut down in order
+
+
+def _supervise(config: Config, listener: socket.socket) -> None:
+    """Start the workers on one socket, replace those that die, and stop them all in the end."""
+    from uvicorn import Server
+    from uvicorn.supervisors import Multiprocess
+
+    own = (
+        {"target": Server(config).run} if "target" in signature(Multiprocess).parameters else {}
+    )  # older ones want it
+    Multiprocess(config, sockets=[listener], **own).run()
 
 
 def worker() -> Starlette:

@@ -301,7 +301,7 @@ async def test_keys_are_listed_with_their_value_life_and_version(browser: Browse
     assert entry is not None
     await browser.go("/keys?prefix=user")
     assert '{"name":"Ada"}' in browser.text
-    assert "59 min 59 s" in browser.text
+    assert re.search(r"(1 h|59 min 5\d s)", browser.text)
     assert entry.version[:10] in browser.text
     assert "x" * 100 in browser.text
     assert "x" * 200 not in browser.text
