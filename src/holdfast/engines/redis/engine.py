@@ -126,6 +126,10 @@ class RedisEngine:
         except BaseException:
             await self.address.close()  # a Sentinel that was asked
             raise
+        if wire.dead:
+            await wire.close()
+            await self.address.close()
+            raise StoreUnavailable(f"{self._name}: the server closed the connection")
         self._arrived(wire, 1)
 
     async def close(self) -> None:

@@ -94,14 +94,16 @@ class Wire(asyncio.Protocol):
                 "redis: this redis-py keeps its connection where Holdfast cannot find it"
             )
         parsed = getattr(getattr(self.connection, "_parser", None), "_reader", None)
-        if parsed is not None and getattr(parsed, "has_data", bool)():
-            raise StoreUnavailable("redis: the server sent more than it was asked for")
+        while isinstance(parsed, hiredis.Reader) and parsed.has_data():
+            if type(parsed.gets(False)) is not _PUSH:
+                raise StoreUnavailable("redis: the server sent more than it was asked for")
         self._transport: asyncio.Transport = writer.transport
         self._former: asyncio.BaseProtocol = self._transport.get_protocol()
         self._transport.set_protocol(self)
         # Whatever the socket does not take at once stays with the engine, where it is known not to have
-        # left; and uvloop would hold even a small write back until the end of the loop's turn.
-        self._transport.set_write_buffer_limits(high=0)
+        # left; and uvloop would hold even a small write back until the end of the loop's turn. Not 0, at
+        # which asyncio's TLS pauses with an empty buffer and never resumes.
+        self._transport.set_write_buffer_limits(high=1)
         stream.feed_eof()
         early = await stream.read()
         if early:
