@@ -33,7 +33,7 @@ soak: setup ## the full figures: kills and faults on every engine, into docs/ben
 	HOLDFAST_SOAK=1 $(BIN)/python -m pytest -m soak --override-ini addopts= -q tests $(ARGS)
 
 bench: ## every speed figure, side by side with its peers, into docs/benchmarks.md
-	@sh tools/setup.sh $(BENCH_VENV) bench
+	@sh tools/setup.sh $(BENCH_VENV) redis,postgres,sqlalchemy bench/requirements.txt
 	$(BENCH_VENV)/bin/python -m bench.persist --write $(ARGS)
 
 docs: setup ## the documentation site, into site/

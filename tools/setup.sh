@@ -1,13 +1,13 @@
 #!/bin/sh
-# Makes a virtual environment with Holdfast in it: tools/setup.sh VENV EXTRAS
+# Makes a virtual environment with Holdfast in it: tools/setup.sh VENV EXTRAS [REQUIREMENTS]
 # With uv where it is installed, else with Python's own venv and pip. Does nothing where nothing has changed.
 set -eu
-venv=$1 extras=$2
+venv=$1 extras=$2 more=${3:-}
 stamp="$venv/.holdfast-$extras"
 
 fail() { printf 'holdfast: %s\n' "$*" >&2; exit 1; }
 
-if [ -f "$stamp" ] && [ "$stamp" -nt pyproject.toml ] && [ -x "$venv/bin/python" ]; then exit 0; fi
+if [ -f "$stamp" ] && [ "$stamp" -nt pyproject.toml ] && [ "$stamp" -nt "${more:-pyproject.toml}" ] && [ -x "$venv/bin/python" ]; then exit 0; fi
 
 good() { command -v "$1" >/dev/null 2>&1 && "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 if [ ! -x "$venv/bin/python" ]; then
@@ -26,12 +26,12 @@ if [ ! -x "$venv/bin/python" ]; then
 fi
 printf 'holdfast: installing into %s (%s) ...\n' "$venv" "$extras" >&2
 if command -v uv >/dev/null 2>&1; then
-  uv pip install --quiet --python "$venv/bin/python" -e ".[$extras]" \
+  uv pip install --quiet --python "$venv/bin/python" -e ".[$extras]" ${more:+-r "$more"} \
     || fail "packages could not be installed; is the package index reachable?"
 else
   [ -x "$venv/bin/pip" ] || "$venv/bin/python" -m ensurepip --upgrade >/dev/null \
     || fail "pip is missing from $venv; on Debian and Ubuntu: apt install python3-venv, then rm -r $venv"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e ".[$extras]" \
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e ".[$extras]" ${more:+-r "$more"} \
     || fail "packages could not be installed; is the package index reachable?"
 fi
 touch "$stamp"
