@@ -535,8 +535,10 @@ async def test_each_job_has_its_own_patience(
     monkeypatch.setattr(writer_module, "time", Time)
     other.execute("BEGIN IMMEDIATE")
     first = engine.write(insert(1))
+    await engine.run(numbers)  # so it was taken, and waits
     Time.now = 0.09
     second = engine.write(insert(2))
+    await engine.run(numbers)
     Time.now = 0.11
     with pytest.raises(StoreUnavailable, match="locked"):
         await first
@@ -632,6 +634,7 @@ async def test_a_full_file_is_unavailable_until_there_is_room_and_nothing_is_tor
 def short_log(monkeypatch: pytest.MonkeyPatch) -> int:
     """A bound on the log that a test reaches, and no waiting for a quiet moment."""
     bound = 64 << 10
+    monkeypatch.setattr(writer_module, "RESTART_MS", 0)
     for module, name in (
         (file_module, "WAL_BYTES"),
         (writer_module, "WAL_BYTES"),
@@ -678,6 +681,28 @@ async def test_a_reader_that_holds_the_log_open_does_not_bring_a_checkpoint_to_e
     await engine.run(lambda connection: None)
     assert 2 < sum("wal_checkpoint" in each for each in statements) < 60
     other.close()
+    await engine.close()
+
+
+async def test_a_checkpoint_waits_for_other_processes_only_when_the_log_is_far_too_long(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = short_log(monkeypatch)
+    monkeypatch.setattr(writer_module, "WAL_BOUND", 4 * bound)
+    engine = engine_at(path)
+    await engine.open()
+    await engine.migrate(TABLE)
+    statements = await traced(engine)
+    await engine.write(insert(1, "x" * 2 * bound))
+    await engine.run(lambda connection: None)
+    assert not any("RESTART" in each for each in statements)
+    await engine.write(insert(2, "x" * 8 * bound))
+    await engine.run(lambda connection: None)
+    assert any("RESTART" in each for each in statements)
+    await engine.write(insert(3))
+    assert os.stat(f"{path}-wal").st_size == bound
+    timeout = await engine.run(lambda connection: connection.execute("PRAGMA busy_timeout").fetchone())
+    assert timeout == (0,)
     await engine.close()
 
 

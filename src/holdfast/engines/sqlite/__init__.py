@@ -10,7 +10,7 @@
   the last one were told, never inside a commit.
 
 Several processes may use one file: a writer that finds it locked tries again
-until `busy_timeout` has passed since the job was handed in.
+for `busy_timeout`.
 """
 
 from __future__ import annotations

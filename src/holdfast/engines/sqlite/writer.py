@@ -24,7 +24,10 @@ MAX_QUEUED_JOBS = 4096
 MAX_JOBS = 64
 """In one transaction. A job is a batch already, so this bounds how long the first of them waits for the last."""
 WAL_BOUND = 4 * WAL_BYTES
-"""From here on a checkpoint no longer waits for a quiet moment."""
+"""From here on a checkpoint no longer waits for a quiet moment, and asks other processes to pause."""
+RESTART_MS = 100
+"""How long it asks them. Where several write, one has always just added to what another was copying, and
+the log would never start anew."""
 
 _RETRY_SECONDS = (
     0.0005,
@@ -37,13 +40,13 @@ Adrift: TypeAlias = Callable[[StoreUnavailable | None], None]
 
 
 class _Job:
-    __slots__ = ("future", "handed_in", "transactional", "work")
+    __slots__ = ("future", "since", "transactional", "work")
 
     def __init__(self, work: Work, future: asyncio.Future[Any], transactional: bool) -> None:
         self.work = work
         self.future = future
         self.transactional = transactional
-        self.handed_in = time.monotonic()
+        self.since = 0.0  # when the thread took it: from then on it waits for locks and not for its turn
 
 
 _Settled: TypeAlias = tuple[asyncio.Future[Any], Any, BaseException | None]
@@ -145,6 +148,7 @@ class Writer:
                 self._stopping = True
                 break
             if not job.future.done():
+                job.since = time.monotonic()
                 taken.append(job)
                 self._in_hand.append(job)
             if len(taken) == MAX_JOBS or self._queue.empty():
@@ -245,7 +249,7 @@ class Writer:
     def _may_retry(self, error: Exception, job: _Job) -> bool:
         if not isinstance(error, sqlite3.Error) or not is_busy(error):
             return False
-        if time.monotonic() - job.handed_in >= self._file.busy_seconds:
+        if time.monotonic() - job.since >= self._file.busy_seconds:
             return False
         time.sleep(random.uniform(*_RETRY_SECONDS))
         return True
@@ -312,17 +316,22 @@ class Writer:
         if size <= WAL_BYTES:
             self._checkpoint_at = WAL_BYTES
         elif size > self._checkpoint_at and (size > WAL_BOUND or self._queue.empty()):
-            self._checkpoint()
+            self._checkpoint(waiting=size > WAL_BOUND)
             # Where a reader elsewhere holds the log open it cannot start anew:
             # then try again after it has grown by a quarter, not after every commit.
             self._checkpoint_at = size + WAL_BYTES // 4
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, *, waiting: bool = False) -> None:
         """Copy the log into the file. PASSIVE waits for nobody, and nobody waits for it."""
         try:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            if waiting:
+                self._connection.execute(f"PRAGMA busy_timeout={RESTART_MS}")
+                self._connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+                self._connection.execute("PRAGMA busy_timeout=0")
+            else:
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except sqlite3.Error:
-            pass  # the log keeps everything; the next one will say if the disk is ill
+            pass  # the log keeps everything; the next commit will say if the disk is ill
 
     def _disconnect(self) -> None:
         if self._missing() is None:
