@@ -181,7 +181,8 @@ async def test_sentinel_leads_to_the_master_and_to_the_next_one() -> None:
                     assert each.server.role == "master"
             await passed_in.close()
             await client.aclose()
-            await own.aclose()
+            for each in own.sentinels:
+                await each.aclose()
 
 
 async def test_a_sentinel_taken_for_a_server_is_a_misconfiguration(server: RedisServer) -> None:

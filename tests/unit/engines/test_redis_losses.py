@@ -12,7 +12,7 @@ from tests.unit.engines.redis_lab import LOOPS as LOOPS
 from tests.unit.engines.redis_lab import connected, fake, opened, parsed, with_query
 
 from holdfast import events
-from holdfast.engines.redis import RedisEngine, pack
+from holdfast.engines.redis import RedisEngine, Script, pack
 from holdfast.errors import Closed, StoreUnavailable
 from holdfast.testing.servers import RedisServer
 
@@ -203,3 +203,29 @@ async def test_back_pressure_holds_what_the_socket_does_not_take(server: RedisSe
         answers = await asyncio.gather(*sent)
         assert [length for (length,) in answers] == [100_000 * number for number in range(1, 201)]
         assert await engine.call("EXISTS", "never") == 0, "sent although it was given up before it left"
+
+
+async def test_a_server_that_still_loads_is_left_and_found_again() -> None:
+    loading = True
+
+    async def answer(command: list[bytes], send: Callable[[bytes], None]) -> None:
+        if loading and command[0] in (b"SCRIPT", b"ECHO"):
+            send(b"-LOADING Redis is loading the dataset in memory\r\n")
+
+    async with fake(answer) as url, opened(url) as engine:
+        with pytest.raises(StoreUnavailable, match="LOADING"):
+            await engine.load(Script.of("return 1"))
+        with pytest.raises(StoreUnavailable, match="LOADING") as caught:
+            await engine.call("ECHO", "x")
+        assert caught.value.maybe_applied is False
+        loading = False
+        await connected(engine)
+        assert await engine.call("ECHO", "x") == b"x"
+
+
+async def test_commands_before_open_are_refused() -> None:
+    engine = RedisEngine.from_url(parsed("redis://localhost"))
+    with pytest.raises(Closed, match="not open"):
+        await engine.call("PING")
+    with pytest.raises(Closed):
+        await engine.ping()

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Literal, Self, cast
@@ -104,7 +105,7 @@ class RedisEngine:
         self._since = 0.0
         self._reconnecting: asyncio.Task[None] | None = None
         self._slow: set[asyncio.Task[None]] = set()  # flights that need another round trip to be settled
-        self._loop: asyncio.AbstractEventLoop
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
     def from_url(cls, url: StoreURL) -> Self:
@@ -165,7 +166,8 @@ class RedisEngine:
                 instance of `Refusal` among them); without it, the replies. It
                 may answer with a coroutine, for which the future then waits.
         """
-        flight = Flight(self._loop.create_future(), replies, read)
+        loop = self._loop or asyncio.get_running_loop()  # before `open`: to be refused
+        flight = Flight(loop.create_future(), replies, read)
         wire = self._wire
         if wire is not None and not wire.paused:
             wire.send(data, flight)
@@ -186,7 +188,11 @@ class RedisEngine:
         for script in scripts:
             self._scripts[script.sha] = script
         data = b"".join(pack(("SCRIPT", "LOAD", script.text)) for script in scripts)
-        await self.send(data, len(scripts))  # where this is refused, EVAL says why when it is needed
+        for reply in await self.send(data, len(scripts)):
+            if type(reply) is Refusal and refusal_word(reply) in LEAVE:
+                self.refused(reply)
+                raise as_error("load", reply)
+        # Refused for another reason: EVAL says why, where the script is needed.
 
     def refused(self, reply: Exception) -> None:
         """Note an error reply: where this server cannot serve, look for one that can."""
@@ -203,13 +209,13 @@ class RedisEngine:
         Raises:
             StoreUnavailable: it does not answer now.
         """
-        began = self._loop.time() if self._state != "closed" else 0.0
+        began = time.perf_counter()
         try:
             async with asyncio.timeout(min(self.timeout, 2.0)):
                 await self.call("PING")
         except TimeoutError:
             raise StoreUnavailable(f"{self._name}: no answer to PING") from None
-        return self._loop.time() - began
+        return time.perf_counter() - began
 
     # --- what waits ---
 
@@ -245,7 +251,7 @@ class RedisEngine:
             flight.fail(exc)
             return
         if asyncio.iscoroutine(result):
-            task = self._loop.create_task(self._settle_slowly(future, result))
+            task = asyncio.get_running_loop().create_task(self._settle_slowly(future, result))
             self._slow.add(task)
             task.add_done_callback(self._slow.discard)
         else:
@@ -296,7 +302,7 @@ class RedisEngine:
     async def _greet(self, wire: Wire) -> None:
         """One round trip: is this the server we want, and does it know the scripts?"""
         scripts = [pack(("SCRIPT", "LOAD", script.text)) for script in self._scripts.values()]
-        flight = Flight(self._loop.create_future(), 1 + len(scripts), None)
+        flight = Flight(asyncio.get_running_loop().create_future(), 1 + len(scripts), None)
         wire.send(b"".join([pack(("HELLO",)), *scripts]), flight)
         hello, *loaded = await flight.future
         for reply in (hello, *loaded):
@@ -320,7 +326,7 @@ class RedisEngine:
             raise StoreUnavailable(f"{self._name}: the server named as master is a {server.role} still")
 
     def _arrived(self, wire: Wire, attempts: int) -> None:
-        self._wire, self._state, self._since = wire, "up", self._loop.time()
+        self._wire, self._state, self._since = wire, "up", time.monotonic()
         if events.listeners:
             events.publish(events.Connected(self._name, attempts))
         self._flush(wire)
@@ -331,7 +337,7 @@ class RedisEngine:
         self._wire = self._leaving = None
         if self._state == "closed":
             return
-        if self._loop.time() - self._since >= STEADY:
+        if time.monotonic() - self._since >= STEADY:
             self._failures = 0
         self._failures += 1
         self._why = StoreUnavailable(f"{self._name}: not connected: {reason}")
@@ -339,7 +345,7 @@ class RedisEngine:
         if events.listeners:
             events.publish(events.Disconnected(self._name, reason))
         self._spent = wire
-        self._reconnecting = self._loop.create_task(
+        self._reconnecting = asyncio.get_running_loop().create_task(
             self._reconnect(), name=f"holdfast {self._name} reconnect"
         )
 

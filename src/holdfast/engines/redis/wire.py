@@ -93,6 +93,8 @@ class Wire(asyncio.Protocol):
             raise StoreMisconfigured(
                 "redis: this redis-py keeps its connection where Holdfast cannot find it"
             )
+        if self._resp3 and not hasattr(hiredis, "PushNotification"):
+            raise StoreMisconfigured("redis: RESP3 needs hiredis 3.2 or later, or protocol=2")
         parsed = getattr(getattr(self.connection, "_parser", None), "_reader", None)
         while isinstance(parsed, hiredis.Reader) and parsed.has_data():
             if type(parsed.gets(False)) is not _PUSH:

@@ -17,7 +17,7 @@ import msgspec
 
 from holdfast.engines import Lease, lease
 from holdfast.engines.redis import RedisClusterEngine, RedisEngine, Refusal, pack, refusal_word
-from holdfast.errors import HoldfastError, StoreError, StoreUnavailable, again
+from holdfast.errors import Closed, HoldfastError, StoreError, StoreUnavailable, again
 from holdfast.persist.driver import LATER, Clear, Cleared, Keys, Operation, Outcome, Page, Sweep, Traits
 from holdfast.persist.drivers.redis.commands import PACK, SCRIPTS, packed, scripted
 from holdfast.persist.drivers.redis.doctor import findings
@@ -113,7 +113,7 @@ class RedisClusterDriver:
 
     def _opened(self) -> RedisClusterEngine:
         if self._lease is None:
-            raise StoreError("redis: not open")
+            raise Closed("redis: not open")
         return self._lease.engine
 
     async def _send(

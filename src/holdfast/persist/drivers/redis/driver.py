@@ -22,7 +22,7 @@ from typing import Any, Final, Self
 
 from holdfast.engines import Lease, lease
 from holdfast.engines.redis import Address, RedisEngine, Refusal, as_error, refusal_word
-from holdfast.errors import HoldfastError, InvalidConversion, StoreError
+from holdfast.errors import Closed, HoldfastError, InvalidConversion
 from holdfast.persist.driver import (
     LATER,
     Create,
@@ -149,7 +149,7 @@ class RedisDriver:
 
     def _opened(self) -> RedisEngine:
         if self._engine is None:
-            raise StoreError("redis: not open")
+            raise Closed("redis: not open")
         return self._engine
 
     # --- replies to outcomes; where anything was refused, one by one ---
