@@ -107,34 +107,35 @@ RETURNING t.key, t.version, CASE WHEN length(t.value) <= 20 THEN t.value END
 
 # --- changes to what is there; the lock sees the newest row, so what follows holds for it ---
 
+# Every row below has met `locked` in its join, so all locks are held by the first
+# change. Joining the keys of `held` themselves would compare each with each.
 _HELD: Final = f"""WITH held AS MATERIALIZED (
     SELECT key FROM holdfast_persist WHERE key = ANY ({_KEYS}) ORDER BY key FOR UPDATE
-)"""
+), locked AS MATERIALIZED (SELECT count(*) FROM held)"""
 
 REPLACE: Final = f"""
 {_HELD}
 UPDATE holdfast_persist AS t
 SET value = sent.value, version = $4::bigint + sent.place,
     expires_at = CASE WHEN sent.keep THEN t.expires_at ELSE {_NOW} + sent.ttl END
-FROM held JOIN unnest({_KEYS}, {_VALUES}, $5::bigint[], $6::bigint[], $7::boolean[]) WITH ORDINALITY
-    AS sent(key, value, ttl, expected, keep, place) ON sent.key = held.key
-WHERE t.key = held.key AND t.version = sent.expected AND {_LIVE}
+FROM locked, unnest({_KEYS}, {_VALUES}, $5::bigint[], $6::bigint[], $7::boolean[]) WITH ORDINALITY
+    AS sent(key, value, ttl, expected, keep, place)
+WHERE t.key = sent.key AND t.version = sent.expected AND {_LIVE}
 RETURNING t.version
 """
 _RENEW: Final = f"""
 {_HELD}
 UPDATE holdfast_persist AS t SET expires_at = {_NOW} + coalesce(sent.ttl, $4::bigint)
-FROM held JOIN unnest({_KEYS}, $3::bigint[]) AS sent(key, ttl) ON sent.key = held.key
-WHERE t.key = held.key AND {_LIVE}
+FROM locked, unnest({_KEYS}, $3::bigint[]) AS sent(key, ttl)
+WHERE t.key = sent.key AND {_LIVE}
 """
 TOUCH: Final = f"{_RENEW} RETURNING t.key"
 GET_RENEW: Final = f"{_RENEW} RETURNING t.key, t.value"
 REMOVE: Final = f"""
 {_HELD}
 DELETE FROM holdfast_persist AS t
-USING held JOIN unnest({_KEYS}, $3::bigint[], $4::boolean[]) AS sent(key, expected, whatever)
-    ON sent.key = held.key
-WHERE t.key = held.key AND (sent.whatever OR t.version = sent.expected) AND {_LIVE}
+USING locked, unnest({_KEYS}, $3::bigint[], $4::boolean[]) AS sent(key, expected, whatever)
+WHERE t.key = sent.key AND (sent.whatever OR t.version = sent.expected) AND {_LIVE}
 RETURNING t.key
 """
 
