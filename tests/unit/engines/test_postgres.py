@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+import uvloop
 
 from holdfast import events
 from holdfast.engines.postgres import PostgresEngine, StatementRefused
@@ -19,6 +20,7 @@ from holdfast.errors import Closed, NotMigrated, StoreMisconfigured, StoreUnavai
 from holdfast.store import Migration, StoreURL
 from holdfast.testing.servers import PostgresServer, ServerMissing
 
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 OWN = ("lanes", "timeout", "pgbouncer", "listen")
 
 
