@@ -86,6 +86,24 @@ class Aiosqlite(OnFile):
         await self.db.execute(CLEAN)
 
 
+class AiosqliteCursor(Aiosqlite):
+    name = "aiosqlite FULL, cursors"
+    about = "the same as aiosqlite's own examples write it: `async with db.execute(…) as cursor`"
+
+    async def set(self, key: str, user: User) -> None:
+        async with self.db.execute(SET, self.row(key, user)):
+            pass
+
+    async def get(self, key: str) -> User | None:
+        async with self.db.execute(GET, (key, milliseconds())) as cursor:
+            found = await cursor.fetchone()
+        return None if found is None else decode(found[0])
+
+    async def create(self, key: str, user: User) -> bool:
+        async with self.db.execute(CREATE, self.row(key, user)) as cursor:
+            return cursor.rowcount == 1
+
+
 class AiosqliteNormal(Aiosqlite):
     name = "aiosqlite NORMAL"
     about = "the same with `synchronous=NORMAL`: a power cut may take the last commits"
@@ -277,6 +295,7 @@ class ByHand(Direct):
 
 PEERS: list[type[Peer]] = [
     Aiosqlite,
+    AiosqliteCursor,
     AiosqliteNormal,
     SqlAlchemy,
     PyKeyValueDisk,
