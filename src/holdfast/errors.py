@@ -115,7 +115,25 @@ _E = TypeVar("_E", bound=BaseException)
 
 
 def again(error: _E) -> _E:
-    """A fresh exception that says the same, so that no two waiters share a traceback."""
-    twin = copy.copy(error)
-    twin.__cause__ = error.__cause__
+    """A fresh exception that says the same, so that no two waiters share a traceback.
+
+    The same object where no second one can be made: better shared than another error.
+    """
+    for make in (copy.copy, _rebuilt):
+        try:
+            twin = make(error)
+        except Exception:  # noqa: BLE001 - its constructor wants more than `args` has
+            continue
+        # A constructor that words its message itself would word it twice.
+        if type(twin) is type(error) and list(map(id, twin.args)) == list(map(id, error.args)):
+            twin.__cause__, twin.__context__ = error.__cause__, error.__context__
+            twin.__suppress_context__ = error.__suppress_context__
+            return twin
+    return error
+
+
+def _rebuilt(error: _E) -> _E:
+    """Without its constructor."""
+    twin = type(error).__new__(type(error), *error.args)
+    twin.__dict__.update(error.__dict__)
     return twin

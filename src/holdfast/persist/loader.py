@@ -44,13 +44,18 @@ class Loaders:
                 self._forget(loader)
                 loader.task.cancel()
             task = asyncio.current_task()
-            if loader.task.cancelled() and task is not None and not task.cancelling():
+            # `cancelling`: by `Persist.close`. Without, the user's loader raised it, as it may anything.
+            if loader.task.cancelled() and loader.task.cancelling() and task and not task.cancelling():
                 raise Closed(f"get_or_create {key!r}: closed while loading") from None
             raise
         except Exception as exc:  # noqa: BLE001 - whatever the user's loader raises
-            raise again(exc) from exc.__cause__
+            failure = again(exc).with_traceback(exc.__traceback__)  # says where the loader failed
         finally:
             loader.waiters -= 1
+        try:
+            raise failure  # outside of `except`, so that its context stays the loader's own
+        finally:
+            del failure  # it refers to this frame
 
     def _forget(self, loader: Loader) -> None:
         if self._under_way.get(loader.key) is loader:

@@ -1,6 +1,7 @@
 """`get_or_create` on memory: one loader at a time, late results discarded, errors to everyone."""
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator
 
 import pytest
@@ -74,6 +75,41 @@ async def test_what_a_loader_raises_reaches_every_waiter_as_its_own_object(persi
     errors = await asyncio.gather(*waiting, return_exceptions=True)
     assert all(isinstance(each, LookupError) for each in errors)
     assert len({id(each) for each in errors}) == 3
+    assert await persist.get_or_create("k", int, lambda: 1) == 1
+
+
+class Answered(Exception):
+    """As HTTP clients raise them: it cannot be made from its `args`."""
+
+    def __init__(self, code: int, *, response: object) -> None:
+        super().__init__(f"status {code}")
+        self.response = response
+
+
+async def test_what_a_loader_raises_arrives_whole_and_says_where_it_was_raised(persist: Persist) -> None:
+    response = object()
+
+    async def fetch_user() -> int:
+        try:
+            raise KeyError("first")
+        except KeyError:
+            raise Answered(503, response=response)  # noqa: B904 - the implicit context is to be kept
+
+    with pytest.raises(Answered, match="status 503") as raised:
+        await persist.get_or_create("k", int, fetch_user)
+    assert raised.value.response is response
+    assert isinstance(raised.value.__context__, KeyError)
+    assert "fetch_user" in [frame.name for frame in traceback.extract_tb(raised.value.__traceback__)]
+
+
+async def test_a_loader_whose_own_work_was_cancelled_is_not_taken_for_a_close(persist: Persist) -> None:
+    async def load() -> int:
+        work = asyncio.create_task(asyncio.sleep(60, 1))
+        work.cancel()
+        return await work
+
+    with pytest.raises(asyncio.CancelledError):
+        await persist.get_or_create("k", int, load)
     assert await persist.get_or_create("k", int, lambda: 1) == 1
 
 
