@@ -15,6 +15,7 @@ import uvloop
 from holdfast import events
 from holdfast.engines.postgres import PostgresEngine, StatementRefused
 from holdfast.engines.postgres.doctor import findings
+from holdfast.engines.postgres.failures import of_statement
 from holdfast.engines.postgres.lane import LONGEST_PAUSE, Lane
 from holdfast.errors import Closed, NotMigrated, StoreMisconfigured, StoreUnavailable
 from holdfast.store import Migration, StoreURL
@@ -378,6 +379,41 @@ async def test_too_many_connections_is_unavailable_and_none_is_kept(
 def test_options_out_of_range_are_refused_without_io(option: str) -> None:
     with pytest.raises(StoreMisconfigured):
         PostgresEngine.from_url(StoreURL.parse(f"postgresql://h/db?{option}", own=OWN))
+
+
+# --- what errors mean ---
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "maybe_applied", "good"),
+    [
+        (asyncpg.DiskFullError("x"), StoreUnavailable, False, True),
+        (asyncpg.TooManyConnectionsError("x"), StoreUnavailable, False, True),
+        (asyncpg.QueryCanceledError("x"), StoreUnavailable, False, True),
+        (asyncpg.LockNotAvailableError("x"), StoreUnavailable, False, True),
+        (asyncpg.ReadOnlySQLTransactionError("x"), StoreUnavailable, False, False),
+        (asyncpg.AdminShutdownError("x"), StoreUnavailable, True, False),
+        (asyncpg.CrashShutdownError("x"), StoreUnavailable, True, False),
+        (asyncpg.StatementCompletionUnknownError("x"), StoreUnavailable, True, False),
+        (asyncpg.ConnectionDoesNotExistError("x"), StoreUnavailable, True, False),
+        (ConnectionResetError("x"), StoreUnavailable, True, False),
+        (asyncpg.InterfaceError("x"), StoreUnavailable, False, False),
+        (asyncpg.UndefinedColumnError("x"), NotMigrated, None, True),
+        (asyncpg.InsufficientPrivilegeError("x"), StoreMisconfigured, None, True),
+        (asyncpg.DuplicatePreparedStatementError("x"), StoreMisconfigured, None, False),
+        (asyncpg.DeadlockDetectedError("x"), StatementRefused, None, True),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_each_failure_says_what_may_have_been_applied_and_whether_to_reconnect(
+    raised: Exception, kind: type[Exception], maybe_applied: bool | None, good: bool
+) -> None:
+    error, usable = of_statement(raised, sent=True)
+    assert type(error) is kind
+    assert getattr(error, "maybe_applied", None) is maybe_applied
+    assert usable is good
+    unsent, _ = of_statement(raised, sent=False)
+    assert not getattr(unsent, "maybe_applied", False)
 
 
 # --- migrations ---
