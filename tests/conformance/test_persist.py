@@ -58,7 +58,7 @@ ALIASES = {
 }
 
 # Second names of a driver are not tested a second time in the same way: these run on uvloop.
-ON_UVLOOP = {"valkey", "postgres", "sqlalchemy postgresql"}
+ON_UVLOOP = {"valkey", "postgres"}
 
 
 def soaked(test: Callable[..., None]) -> Callable[..., None]:

@@ -9,7 +9,7 @@ from unittest import SkipTest
 from holdfast.errors import Closed, StoreError, StoreUnavailable
 from holdfast.persist.driver import KEEP, Create, Get, Increment, Operation, Remove, Replace, Set
 from holdfast.testing.faults import EVERY, Dropping, DyingMidBatch, Failing, Held
-from holdfast.testing.persist.subject import HOUR, Subject, SuiteCore, case, read
+from holdfast.testing.persist.subject import HOUR, Subject, SuiteCore, case, read, tidy
 
 __all__ = ["ConcurrencyCases"]
 
@@ -147,6 +147,7 @@ class ConcurrencyCases(SuiteCore):
         assert (await s.found("k")).value == 1
         assert sum(len(batch) for batch in held.batches) == 1
 
+    @tidy
     @case
     async def test_callers_cancelled_in_flight_leave_the_answers_of_others_in_place(self, s: Subject) -> None:
         names = [f"k{number}" for number in range(64)]
@@ -164,6 +165,7 @@ class ConcurrencyCases(SuiteCore):
                         assert not isinstance(answer, BaseException), answer
                         assert read(answer) == number
 
+    @tidy
     @case
     async def test_a_round_trip_that_is_cancelled_leaves_the_driver_in_step(self, s: Subject) -> None:
         await s.batch(*(Set(f"k{number}", b"%d" % number, None) for number in range(20)))
@@ -179,6 +181,7 @@ class ConcurrencyCases(SuiteCore):
 
     # --- closing ---
 
+    @tidy
     @case
     async def test_what_was_taken_before_closing_is_finished(self, s: Subject) -> None:
         async with s.batcher() as line:
@@ -194,16 +197,20 @@ class ConcurrencyCases(SuiteCore):
                 raise AssertionError("a closed line took an operation")
         assert len(await s.keys()) == 200
 
+    @tidy
     @case
     async def test_closing_the_driver_during_use_leaves_no_caller_waiting(self, s: Subject) -> None:
-        async with self.another_driver() as driver:
-            batch = [s.place(Set(f"k{number}", b"1", None)) for number in range(50)]
-            under_way = [asyncio.ensure_future(driver.apply(batch))]
-            await asyncio.sleep(0)
-            closing = asyncio.ensure_future(driver.close())
-            for answer in await asyncio.gather(*under_way, return_exceptions=True):
-                assert isinstance(answer, list | StoreError), answer
+        batch = [s.place(Set(f"k{number}", b"1", None)) for number in range(50)]
+        for turns in range(4):
+            under_way = asyncio.ensure_future(s.driver.apply(batch))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            closing = asyncio.ensure_future(s.driver.close())  # the only one: its engine closes too
+            (answer,) = await asyncio.gather(under_way, return_exceptions=True)
+            assert isinstance(answer, list | StoreError), answer
             await closing
+            await s.driver.open()
+            assert await s.batch(Set("after", b"1", None)) == [None]
 
     # --- faults ---
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
@@ -28,7 +29,7 @@ from holdfast.persist.driver import (
 )
 from holdfast.testing.clock import ManualClock
 
-__all__ = ["HOUR", "SHORT", "Found", "Subject", "SuiteCore", "case", "read", "same"]
+__all__ = ["HOUR", "SHORT", "Found", "Subject", "SuiteCore", "case", "read", "same", "tidy"]
 
 SHORT = 40
 """A lifetime that a test can afford to wait for, in milliseconds."""
@@ -283,3 +284,19 @@ def case(body: Callable[Concatenate[S, Subject, P], Awaitable[None]]) -> Callabl
     test.__name__, test.__qualname__, test.__doc__ = body.__name__, body.__qualname__, body.__doc__
     test.__module__ = body.__module__
     return test
+
+
+def tidy(test: Callable[[S], None]) -> Callable[[S], None]:
+    """After the case, whatever was left open is collected: its warning is this test's and not a later one's."""
+
+    def collected(self: S, /) -> None:
+        test(self)
+        gc.collect()
+
+    collected.__name__, collected.__qualname__, collected.__doc__ = (
+        test.__name__,
+        test.__qualname__,
+        test.__doc__,
+    )
+    collected.__module__ = test.__module__
+    return collected

@@ -1,0 +1,54 @@
+"""One layout per database: drivers of different kinds over the same rows, as if they were two of one kind."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from holdfast.persist.driver import Driver
+from holdfast.persist.registry import driver_for
+from holdfast.testing.persist.api import ApiCases
+from holdfast.testing.persist.concurrency import ConcurrencyCases
+from holdfast.testing.persist.model import ModelCases
+
+
+class Neighbours(ConcurrencyCases, ApiCases, ModelCases):
+    """Every second driver that a case makes is of the other kind."""
+
+    __test__ = False
+    urls: tuple[str, str]
+
+    async def make_driver(self) -> Driver:
+        self.made = getattr(self, "made", count())
+        return driver_for(self.urls[next(self.made) % 2])
+
+
+class TestPostgresBesideSqlalchemy(Neighbours):
+    __test__ = True
+
+    @pytest.fixture(autouse=True)
+    def _urls(self, postgres_url: str) -> None:
+        self.urls = (postgres_url, "sqlalchemy+postgresql+asyncpg://" + postgres_url.partition("://")[2])
+
+
+class TestSqlalchemyBesidePostgres(TestPostgresBesideSqlalchemy):
+    @pytest.fixture(autouse=True)
+    def _turned(self, _urls: None) -> None:
+        self.urls = (self.urls[1], self.urls[0])
+
+
+class TestSqliteBesideSqlalchemy(Neighbours):
+    __test__ = True
+
+    @pytest.fixture(autouse=True)
+    def _urls(self, tmp_path: Path) -> None:
+        path = tmp_path / "app.db"
+        self.urls = (f"sqlite:///{path}", f"sqlalchemy+sqlite+aiosqlite:///{path}")
+
+
+class TestSqlalchemyBesideSqlite(TestSqliteBesideSqlalchemy):
+    @pytest.fixture(autouse=True)
+    def _turned(self, _urls: None) -> None:
+        self.urls = (self.urls[1], self.urls[0])
