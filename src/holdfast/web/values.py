@@ -106,10 +106,8 @@ class Values:
             raise Problem("no-value")
         if unless is not None and holds(unless, entry.version, weak=True):
             return Response(status_code=304, headers=_facts(entry))
-        value = bytes(entry.value)
-        headers = {**_facts(entry), "Content-Length": str(len(value))}
-        body = b"" if request.method == "HEAD" else value
-        return Response(body, headers=headers, media_type="application/json")
+        # Of an answer to HEAD the server itself sends the head alone.
+        return Response(bytes(entry.value), headers=_facts(entry), media_type="application/json")
 
     async def page(self, request: Request) -> Response:
         """Some of the keys that start with `prefix`, and a cursor to go on from."""

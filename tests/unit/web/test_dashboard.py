@@ -538,6 +538,17 @@ async def test_what_was_written_survives_the_end_of_the_session(
     assert await persist.get("a/ü") == {"long": "work"}
 
 
+async def test_a_forgotten_tab_that_polls_does_not_keep_its_session_alive(
+    timed: tuple[Browser, Persist, ManualClock],
+) -> None:
+    browser, _, clock = timed
+    await browser.sign_in()
+    for _ in range(4):
+        assert (await browser.client.get("/live.json")).status_code == 200
+        clock.advance(IDLE_SECONDS / 4)
+    assert (await browser.client.get("/live.json")).status_code == 401
+
+
 async def test_a_value_that_expires_while_it_is_looked_at_is_said_to_have_expired(
     timed: tuple[Browser, Persist, ManualClock],
 ) -> None:

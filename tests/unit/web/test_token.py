@@ -176,6 +176,20 @@ async def test_half_a_day_ends_a_session_however_busy(sessions: Sessions, clock:
     assert await sessions.find(cookie) is None
 
 
+@pytest.mark.parametrize("hours", [13, -1])
+async def test_a_wall_clock_that_jumps_ends_a_session_rather_than_stretching_it(
+    persist: Persist, hours: int
+) -> None:
+    await token.ensure(persist)
+    wall = [1_800_000_000.0]
+    sessions = Sessions(persist, Access(persist), now=lambda: wall[0])
+    cookie = await sessions.begin()
+    wall[0] += hours * 3600
+    assert await sessions.find(cookie, renew=False) is None
+    wall[0] -= hours * 3600
+    assert await sessions.find(cookie) is None
+
+
 async def test_signing_out_ends_a_session_for_good(sessions: Sessions) -> None:
     cookie, other = await sessions.begin(), await sessions.begin()
     await sessions.end(cookie)

@@ -184,13 +184,13 @@ async def test_a_path_that_only_decodes_to_ours_is_not_ours(client: httpx.AsyncC
     sent: list[Message] = []
 
     async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": b"1", "more_body": False}
 
     async def send(message: Message) -> None:
         sent.append(message)
 
     scope = {
-        "type": "http", "method": "GET", "path": "/persist/persist/b", "raw_path": scope_path, "query_string": b"",
+        "type": "http", "method": "PUT", "path": "/persist/persist/b", "raw_path": scope_path, "query_string": b"",
         "root_path": "", "scheme": "http",
         "headers": [(b"host", b"localhost"), (b"authorization", f"Bearer {TOKEN}".encode())],
     }  # fmt: skip
@@ -267,6 +267,10 @@ async def test_a_body_without_a_length_is_read_no_further_than_the_limit(client:
 
     assert name_of(await client.put("/persist/k", content=endless())) == "too-large"
     assert given == 3
+    given = 0
+    declared = await client.put("/persist/k", content=endless(), headers={"Content-Length": "2001"})
+    assert name_of(declared) == "too-large"
+    assert given == 0
 
 
 @pytest.mark.parametrize(
