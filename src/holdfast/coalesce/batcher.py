@@ -112,8 +112,12 @@ class Batcher(Generic[Op]):
             for lane in self._lanes:
                 await lane.drained()
         finally:
-            for lane in self._lanes:
-                lane.abandon()
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Take and send nothing more, and settle whoever still waits. After a finished `close`: nothing."""
+        for lane in self._lanes:
+            lane.abandon()
 
 
 class _Bounds:
@@ -367,7 +371,9 @@ class _PipelinedLane(_Lane[Op]):
         try:
             under_way = asyncio.ensure_future(self._apply(batch.ops, self._number))
         except Exception as error:  # noqa: BLE001 - every waiter is told, nothing is swallowed
-            self._failed(batch, error)  # nothing left, so nothing goes once more
+            once_more = self._failed(batch, error)
+            if once_more is not None:
+                self._launch(once_more)
             return
         self._flying[under_way] = batch
         self._flying_ops += len(batch.ops)
@@ -375,8 +381,10 @@ class _PipelinedLane(_Lane[Op]):
 
     def _landed(self, under_way: asyncio.Future[list[Any]]) -> None:
         batch = self._flying.pop(under_way, None)
-        if batch is None:
-            return  # abandoned
+        if batch is None:  # abandoned, its waiters told
+            if not under_way.cancelled():
+                under_way.exception()
+            return
         self._flying_ops -= len(batch.ops)
         error = asyncio.CancelledError() if under_way.cancelled() else under_way.exception()
         if error is None:
@@ -391,9 +399,10 @@ class _PipelinedLane(_Lane[Op]):
     async def drained(self) -> None:
         if self._loop is None or not (self._ops or self._flying):
             return
-        self._empty = self._loop.create_future()
+        if self._empty is None:
+            self._empty = self._loop.create_future()
         self._send()
-        await self._empty
+        await asyncio.wait({self._empty})  # not itself: a second closer waits for the same
 
     def abandon(self) -> None:
         super().abandon()
@@ -401,6 +410,8 @@ class _PipelinedLane(_Lane[Op]):
         for under_way, batch in flying.items():
             under_way.cancel()
             self._fail(batch.futures, asyncio.CancelledError())
+        if self._empty is not None and not self._empty.done():
+            self._empty.set_result(None)
 
 
 def _cancelling() -> bool:

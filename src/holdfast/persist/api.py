@@ -440,7 +440,7 @@ class Persist:
             raise ValueError(f"lock {name!r}: wait is {wait}; seconds, 0 for not at all, None for ever")
         keys = (self._namespace.prefix("l") + name, self._namespace.prefix("f") + name)
         core = self._core
-        return Lock(core.run, core.spawn, core.turns, name, keys, ttl=ttl, wait=wait)
+        return Lock(core.run, core.run_inside, core.spawn, core.turns, name, keys, ttl=ttl, wait=wait)
 
     # --- many ---
 

@@ -55,9 +55,10 @@ class Core:
         self._auto_migrate = auto_migrate
         self._batcher: Batcher[Operation] | None = None
         self.turns = Turns()
-        self.loaders = Loaders(self.run, self.spawn)
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._sweeper: asyncio.Task[None] | None = None
+        self.loaders = Loaders(self.run_inside, self.spawn)
+        self._tasks: set[asyncio.Task[Any]] = set()  # cancelled at close
+        self._finishing: set[asyncio.Task[Any]] = set()  # awaited at close
+        self._changing = False  # being opened or closed
         self.is_open = False
         # Bound once, for the paths where every look-up counts.
         self.submit: Callable[[Operation, int], asyncio.Future[Outcome]] = _shut_submit
@@ -67,14 +68,21 @@ class Core:
     # --- life ---
 
     async def open(self) -> None:
-        if self.is_open:
-            raise StoreError("persist: already open")
-        await self.driver.open()
+        if self.is_open or self._changing:
+            raise StoreError("persist: already open, or being opened or closed")
+        self._changing = True
         try:
-            await self._check_tables()
-        except BaseException:
-            await self.driver.close()
-            raise
+            await self.driver.open()
+            try:
+                await self._check_tables()
+            except BaseException:
+                await self.driver.close()
+                raise
+            self._start()
+        finally:
+            self._changing = False
+
+    def _start(self) -> None:
         traits = self.traits
         self._batcher = Batcher(
             self.driver.apply,
@@ -89,7 +97,7 @@ class Core:
         self.now = self.driver.now if self.immediate else _shut
         self.is_open = True
         if traits.sweeps:
-            self._sweeper = asyncio.create_task(self._sweep_forever(), name=f"holdfast {traits.name} sweep")
+            self.spawn(self._sweep_forever(), f"holdfast {traits.name} sweep")
 
     async def _check_tables(self) -> None:
         wanted = self.traits.auto_migrate if self._auto_migrate is None else self._auto_migrate
@@ -106,24 +114,31 @@ class Core:
         """Stop what runs by itself, finish what was asked for, give the engine back. Twice is once."""
         if not self.is_open:
             return
-        self.is_open = False
+        assert self._batcher is not None
+        self.is_open, self._changing = False, True
         self.submit, self.now = _shut_submit, _shut
-        running = [*self._tasks] if self._sweeper is None else [*self._tasks, self._sweeper]
-        for task in running:
+        for task in self._tasks:
             task.cancel()
-        if running:
-            await asyncio.wait(running)
         try:
-            if self._batcher is not None:
-                await self._batcher.close()
+            while running := [task for task in (*self._tasks, *self._finishing) if not task.done()]:
+                await asyncio.wait(running)
+            await self._batcher.close()
         finally:
-            await self.driver.close()
+            self._batcher.abandon()  # where this close was cancelled: nobody may wait for ever
+            self._batcher = None
+            try:
+                await self.driver.close()
+            finally:
+                self._changing = False
 
-    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """A task of ours: kept until it ends, cancelled and awaited at close."""
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str, *, finish: bool = False) -> asyncio.Task[Any]:
+        """A task of ours, kept until it ends: cancelled at close, or with `finish` awaited."""
         task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        owned = self._finishing if finish else self._tasks
+        owned.add(task)
+        task.add_done_callback(owned.discard)
+        if not (self.is_open or finish):
+            task.cancel()  # whoever asks for it did not yet hear of the close
         return task
 
     # --- operations ---
@@ -137,6 +152,16 @@ class Core:
                     self.tell(op)
                 return outcome
         return await self.submit(op, size)
+
+    async def run_inside(self, op: Operation, size: int = 0) -> Outcome:
+        """`run`, and also while closing: for leases, which are to be given back."""
+        if self._batcher is None:
+            return _shut(op)
+        if type(op) in self.immediate and (outcome := self.driver.now(op)) is not LATER:
+            if events.listeners:
+                self.tell(op)
+            return outcome
+        return await self._batcher.submit(op, size)
 
     async def run_many(self, ops: Iterable[tuple[Operation, int]]) -> list[Outcome]:
         """Many, in order, a bounded number in the queue at a time; the first failure is raised after all have ended."""
@@ -154,12 +179,16 @@ class Core:
         waiting: list[tuple[int, asyncio.Future[Outcome]]] = []
         for op, size in chunk:
             outcome: Outcome = LATER
-            if type(op) in self.immediate:
-                outcome = self.now(op)
-                if outcome is not LATER and events.listeners:
-                    self.tell(op)
-            if outcome is LATER:
-                waiting.append((len(outcomes), self.submit(op, size)))
+            try:
+                if type(op) in self.immediate:
+                    outcome = self.now(op)
+                    if outcome is not LATER and events.listeners:
+                        self.tell(op)
+                if outcome is LATER:
+                    waiting.append((len(outcomes), self.submit(op, size)))
+            except Exception as exc:  # noqa: BLE001 - raised below, when those already sent have ended
+                outcomes.append(exc)
+                break
             outcomes.append(outcome)
         if waiting:
             answers = await asyncio.gather(*(future for _, future in waiting), return_exceptions=True)
@@ -179,15 +208,14 @@ class Core:
         """Walk the table, rest, walk again; a store that is away is tried again after the rest."""
         while True:
             await asyncio.sleep(self._rest * random.uniform(0.5, 1.5))
-            lease = Lease(self.run, SWEEP_LEASE, SWEEP_LEASE_MS)
+            lease = Lease(self.run_inside, SWEEP_LEASE, SWEEP_LEASE_MS)
             try:
                 if await lease.acquire():
                     await self._sweep(lease)
             except StoreError:
                 pass  # every caller is told by its own operation; there is nobody here to tell
             finally:
-                if self.is_open:
-                    await give_back(lease)
+                await give_back(lease)
 
     async def _sweep(self, lease: Lease) -> None:
         """One walk, for as long as the lease can be renewed."""

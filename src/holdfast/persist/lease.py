@@ -10,19 +10,30 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Coroutine
+from typing import Any, Final, Protocol
 
 from holdfast.errors import StoreError
 from holdfast.persist.driver import Create, GetEntry, Operation, Remove, Replace
 
 __all__ = ["Lease", "Run", "Spawn", "give_back"]
 
-Run: TypeAlias = Callable[[Operation], Awaitable[Any]]
-"""Does one operation and answers its outcome."""
+CERTAIN: Final = 0.9 / 1000
+"""Of a lease's milliseconds, the seconds that its holder counts on: clocks and wake-ups are not exact."""
 
-Spawn: TypeAlias = Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]]
-"""Starts a named task that `Persist` owns: it is awaited or cancelled at close."""
+
+class Run(Protocol):
+    """Does one operation and answers its outcome; `size` is its bytes on the wire, roughly."""
+
+    def __call__(self, op: Operation, size: int = 0) -> Awaitable[Any]: ...
+
+
+class Spawn(Protocol):
+    """Starts a named task that `Persist` owns: cancelled at close, or with `finish` awaited."""
+
+    def __call__(
+        self, work: Coroutine[Any, Any, Any], name: str, *, finish: bool = False
+    ) -> asyncio.Task[Any]: ...
 
 
 class Lease:
@@ -30,7 +41,8 @@ class Lease:
 
     `ends` is the moment, on `time.monotonic`, up to which the claim is certain:
     counted from before the request that obtained it was sent, so a slow answer
-    shortens what we believe and never lengthens it.
+    shortens what we believe and never lengthens it; and a tenth short of `ttl`,
+    so that who must stop has heard of it before anybody else can begin.
     """
 
     def __init__(self, run: Run, key: str, ttl: int) -> None:
@@ -48,7 +60,7 @@ class Lease:
         self._maybe_mine = True
         self._maybe_mine = bool(await self._run(Create(self._key, self._value, self._ttl)))
         if self._maybe_mine:
-            self.ends = asked + self._ttl / 1000
+            self.ends = asked + self._ttl * CERTAIN
         return self._maybe_mine
 
     async def confirm(self) -> bool:
@@ -68,16 +80,19 @@ class Lease:
             asked = time.monotonic()
             self._version = await self._run(Replace(self._key, self._value, self._version, self._ttl))
             if self._version is not None:
-                self.ends = asked + self._ttl / 1000
+                self.ends = asked + self._ttl * CERTAIN
                 return True
         return False
 
     async def release(self) -> bool:
         """Give it back. Whether it was still ours."""
-        if not self._maybe_mine or (self._version is None and not await self.confirm()):
-            return False
-        version, self._version = self._version, None
-        return bool(await self._run(Remove(self._key, version)))
+        for _ in range(2):  # twice: a renewal that was cancelled in flight may have changed the version
+            if not self._maybe_mine or (self._version is None and not await self.confirm()):
+                return False
+            version, self._version = self._version, None
+            if await self._run(Remove(self._key, version)):
+                return True
+        return False
 
     async def keep(self) -> None:
         """Renew at every third of the lease, and return as soon as it is no longer certain.

@@ -93,7 +93,7 @@ class Loader:
                         return text
             finally:
                 # Nobody waits for this: the value is there, or the error is on its way.
-                self._spawn(give_back(lease), f"holdfast load {self.key!r} lease given back")
+                self._spawn(give_back(lease), f"holdfast load {self.key!r} lease given back", finish=True)
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(pause * 1.5, LONGEST_WAIT)
             text = await self._run(Get(self.key))
@@ -113,6 +113,6 @@ class Loader:
         if not await lease.renew():
             return None
         # `create`, not `set`: should we have slept since the renewal, a successor's value stands.
-        if await self._run(Create(self.key, made, self._ttl)):
+        if await self._run(Create(self.key, made, self._ttl), len(made)):
             return made
         return await self._run(Get(self.key)) or made

@@ -7,7 +7,7 @@ import random
 import time
 from types import TracebackType
 
-from holdfast.errors import LockBusy, LockLost, StoreError
+from holdfast.errors import Closed, LockBusy, LockLost, StoreError
 from holdfast.persist.driver import Increment
 from holdfast.persist.lease import Lease, Run, Spawn, give_back
 from holdfast.persist.turns import Turns
@@ -25,6 +25,7 @@ class Lock:
     def __init__(
         self,
         run: Run,
+        run_inside: Run,
         spawn: Spawn,
         turns: Turns,
         name: str,
@@ -34,6 +35,7 @@ class Lock:
         wait: float | None,
     ) -> None:
         self._run = run
+        self._run_inside = run_inside
         self._spawn = spawn
         self._turns = turns
         self._name = name
@@ -44,7 +46,8 @@ class Lock:
         self._keeper: asyncio.Task[None] | None = None
         self._holder: asyncio.Task[object] | None = None
         self._lost = False
-        self._why: Exception | None = None  # the keeper's own failure, where that is how it was lost
+        self._told = False  # the holder was cancelled by us
+        self._why: BaseException | None = None  # the keeper's own failure, where that is how it was lost
         self._cancelling = 0  # of the holder before we cancelled it
 
     async def __aenter__(self) -> int:
@@ -66,17 +69,18 @@ class Lock:
         except BaseException:
             self._turns.give(self._key)
             raise
-        self._lost, self._why = False, None
+        self._lost, self._told, self._why = False, False, None
         self._holder = asyncio.current_task()
         assert self._holder is not None
         self._cancelling = self._holder.cancelling()
-        self._keeper = self._spawn(self._watch(self._lease), f"holdfast lock {self._name!r}")
+        self._keeper = self._spawn(self._lease.keep(), f"holdfast lock {self._name!r}")
+        self._keeper.add_done_callback(self._unkept)
         return fence
 
     async def _obtain(self, deadline: float | None) -> tuple[Lease, int]:
         pause = FIRST_WAIT
         while True:
-            lease = Lease(self._run, self._key, self._ttl)
+            lease = Lease(self._run_inside, self._key, self._ttl)
             try:
                 if await lease.acquire():
                     # The fence is drawn while holding and the hold is confirmed after: a
@@ -87,7 +91,7 @@ class Lock:
                         return lease, int(fence)
             except BaseException:
                 # It may have been obtained all the same; if this fails too, the lease ends by itself.
-                self._spawn(give_back(lease), f"holdfast lock {self._name!r} given up")
+                self._spawn(give_back(lease), f"holdfast lock {self._name!r} given up", finish=True)
                 raise
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
@@ -96,14 +100,19 @@ class Lock:
             await asyncio.sleep(wait if left is None else min(wait, left))
             pause = min(pause * 1.5, LONGEST_WAIT)
 
-    async def _watch(self, lease: Lease) -> None:
-        try:
-            await lease.keep()
-        except Exception as exc:  # noqa: BLE001 - whatever it was, the lease is no longer certain
-            self._why = exc
-        self._lost = True
+    def _unkept(self, keeper: asyncio.Task[None]) -> None:
+        """Nobody renews the lease any more: whatever the reason, the body must not go on."""
+        if keeper is not self._keeper:
+            return  # the body has ended
         assert self._holder is not None
-        self._holder.cancel()
+        self._lost = True
+        if not keeper.cancelled():
+            self._why = keeper.exception()
+        elif self._holder.cancelling() > self._cancelling:
+            return  # the whole loop is being stopped, and the body has been told already
+        else:
+            self._why = Closed("persist: closed while the lock was held")
+        self._told = self._holder.cancel()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -112,15 +121,17 @@ class Lock:
         assert self._keeper is not None
         assert self._holder is not None
         lease, self._lease = self._lease, None
-        self._keeper.cancel()
+        keeper, self._keeper = self._keeper, None
+        keeper.cancel()
         try:
             if self._lost:
-                cancelled_by_us = self._holder.uncancel() <= self._cancelling
+                left = self._holder.uncancel() if self._told else self._holder.cancelling()
+                cancelled_by_us = self._told and left <= self._cancelling
                 if kind is None or (kind is asyncio.CancelledError and cancelled_by_us):
                     told = f"lock {self._name!r}: the lease ended while its holder was at work"
                     raise LockLost(told) from self._why
                 return
-            released = self._spawn(lease.release(), f"holdfast lock {self._name!r} release")
+            released = self._spawn(lease.release(), f"holdfast lock {self._name!r} release", finish=True)
             try:
                 mine = await asyncio.shield(released)
             except StoreError:

@@ -406,6 +406,40 @@ async def test_an_apply_that_raises_at_once_fails_only_its_batch() -> None:
     await batcher.close()
 
 
+async def test_a_read_is_sent_once_more_where_apply_raises_at_once_that_it_may_have_left() -> None:
+    tries: list[int] = []
+
+    def apply(batch: Sequence[Op], lane: int) -> Awaitable[list[Any]]:
+        tries.append(len(batch))
+        raise StoreUnavailable("lost", maybe_applied=True)
+
+    batcher: Batcher[Op] = Batcher(apply, name="fake", pipeline=4)
+    batcher.start()
+    futures = [batcher.submit(Read("r")), batcher.submit(Op("w"))]
+    outcomes = await asyncio.wait_for(asyncio.gather(*futures, return_exceptions=True), 2)
+    assert all(isinstance(each, StoreUnavailable) for each in outcomes)
+    assert tries == [2, 1]
+    await batcher.close()
+
+
+@pytest.mark.parametrize("gate_class", [Gate, Wire])
+@pytest.mark.parametrize("first_is_cancelled", [False, True])
+async def test_two_who_close_at_once_both_come_back(gate_class: type[Gate], first_is_cancelled: bool) -> None:
+    gate = gate_class()
+    batcher = serial(gate, pipeline=2 if gate_class is Wire else 1)
+    future = batcher.submit(Op("k", 1))
+    await gate.arrived(1)
+    first, second = asyncio.create_task(batcher.close()), asyncio.create_task(batcher.close())
+    await turns()
+    if first_is_cancelled:
+        first.cancel()
+    else:
+        gate.doors[0].set_result([1])
+    await asyncio.wait_for(asyncio.gather(first, second, return_exceptions=True), 2)
+    assert future.done()
+    future.exception()
+
+
 async def test_every_round_trip_is_an_event() -> None:
     heard: list[events.Event] = []
     stop = events.subscribe(heard.append)

@@ -1,16 +1,17 @@
 """Locks and leases on memory, where a lost lease and an absent store can be arranged exactly."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 
-from holdfast.errors import LockBusy, LockLost, StoreUnavailable
+from holdfast.errors import Closed, LockBusy, LockLost, StoreUnavailable
 from holdfast.persist import Persist
 from holdfast.persist.driver import Create, Increment, Operation, Remove, Replace
 from holdfast.persist.drivers.memory import MemoryDriver
 from holdfast.persist.lease import Lease
+from holdfast.testing.faults import Held, Passing
 
 LOCK_KEY = "holdfast:l:job"
 
@@ -139,6 +140,84 @@ async def test_a_holder_is_stopped_before_an_absent_store_could_let_another_in(
             store.away = (Replace,)
             await asyncio.sleep(60)
     assert loop.time() - began < 2
+
+
+async def test_the_body_hears_of_it_while_the_lease_still_keeps_others_out(
+    persist: Persist, store: Store
+) -> None:
+    free: bool | None = None
+    with pytest.raises(LockLost):
+        async with persist.lock("job", expires=0.5):
+            store.away = (Replace,)
+            try:
+                await asyncio.sleep(60)
+            finally:
+                free = store.now(Create(LOCK_KEY, b"{}", None))
+    assert free is False
+
+
+async def test_a_renewal_under_way_at_the_end_of_the_body_is_no_lost_lock() -> None:
+    renewing = asyncio.Event()
+
+    class Slow(Passing):
+        """A renewal is done, and its answer takes longer than the body."""
+
+        async def _pass(self, batch: Sequence[Operation], lane: int, number: int) -> list[Any]:
+            outcomes = await super()._pass(batch, lane, number)
+            if isinstance(batch[0], Replace):
+                renewing.set()
+                await asyncio.sleep(0)
+            return outcomes
+
+    async with Persist(Slow(MemoryDriver())) as persist:
+        async with asyncio.timeout(5), persist.lock("job", expires=0.3):
+            await renewing.wait()
+        async with persist.lock("job", wait=0):
+            pass
+
+
+async def test_closing_stops_a_holder_whose_lease_nobody_renews_any_more(store: Store) -> None:
+    persist = Persist(store)
+    await persist.open()
+    held = asyncio.Event()
+
+    async def work() -> None:
+        async with persist.lock("job"):
+            held.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(work())
+    await held.wait()
+    await persist.close()
+    with pytest.raises(LockLost) as raised:
+        await asyncio.wait_for(task, 5)
+    assert isinstance(raised.value.__cause__, Closed)
+    assert not task.cancelling()
+
+
+async def test_a_lock_that_is_being_given_back_is_given_back_before_the_store_closes(store: Store) -> None:
+    held = Held(store)
+    held.release()
+    persist = Persist(held)
+    await persist.open()
+    go = asyncio.Event()
+
+    async def work() -> None:
+        async with persist.lock("job"):
+            await go.wait()
+
+    task = asyncio.create_task(work())
+    await held.arrived(3)
+    held._gate.clear()
+    go.set()
+    await held.arrived(4)  # the removal
+    closing = asyncio.create_task(persist.close())
+    await asyncio.sleep(0)
+    held.release()
+    await asyncio.wait_for(task, 5)
+    await closing
+    async with Persist(store) as again, again.lock("job", wait=0):
+        pass
 
 
 async def test_one_who_slept_between_lock_and_fence_does_not_hold_it(persist: Persist, store: Store) -> None:
