@@ -85,7 +85,12 @@ class Pages:
         **context: Any,
     ) -> Response:
         """A page that says one thing."""
-        context = {"again": False, "fields": {}, "retry": request.method == "GET", **context}
+        context = {
+            "again": False,
+            "fields": {},
+            "retry": request.method == "GET" and status >= 500,
+            **context,
+        }
         return self.render(
             request,
             "message.html",

@@ -75,6 +75,7 @@ function showState(live, up, words) {
   const state = live.querySelector("#state");
   state.classList.toggle("up", up);
   state.classList.toggle("down", !up);
+  live.classList.toggle("stale", !up); // the figures are those of before
   const text = state.querySelector("[data-live=state]");
   if (text.textContent !== words) text.textContent = words; // said aloud only when it changes
 }
