@@ -59,6 +59,7 @@ class _Inner:
         self._answers: asyncio.Queue[Message] = asyncio.Queue(2)
         self._task = asyncio.ensure_future(app(scope, self._events.get, self._answers.put))
         self._knows = True
+        self._has_answered = False
 
     async def ask(self, event: str) -> str | None:
         """The app's complaint, or None: it agreed, or knows nothing of lifespan."""
@@ -66,13 +67,21 @@ class _Inner:
             return None
         self._events.put_nowait({"type": event})
         answer = asyncio.ensure_future(self._answers.get())
-        await asyncio.wait({answer, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait({answer, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            answer.cancel()  # nothing where it is done
         if not answer.done():
-            answer.cancel()
             self._knows = False
-            return None
+            return self._failure() if self._has_answered else None
+        self._has_answered = True
         told = answer.result()
         return str(told.get("message", "")) if told["type"].endswith(".failed") else None
+
+    def _failure(self) -> str | None:
+        """What an app that does know lifespan raised instead of an answer."""
+        error = None if self._task.cancelled() else self._task.exception()
+        return None if error is None else f"{type(error).__name__}: {error}"
 
     async def end(self) -> None:
         self._task.cancel()

@@ -47,10 +47,19 @@ class Holdfast:
         auto_migrate: bool | None = None,
     ) -> None:
         self.persist = persist or Persist(store, namespace=namespace, auto_migrate=auto_migrate)
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None  # that `_lock` is for
         # INVARIANT: `persist` is open exactly while `_users` is more than zero.
         self._users = 0
         self._opened_by_use = False
+
+    @property
+    def _turn(self) -> asyncio.Lock:
+        """Opening and closing happen one at a time. A loop has its own: an `asyncio.Lock` cannot change loops."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._lock = loop, asyncio.Lock()
+        return self._lock
 
     async def __aenter__(self) -> Self:
         async with self._turn:
@@ -66,10 +75,12 @@ class Holdfast:
         trace: TracebackType | None = None,
     ) -> None:
         async with self._turn:
-            self._users -= 1
-            if self._users == 0:
-                self._opened_by_use = False
-                await self.persist.close()
+            await self._leave()
+
+    async def _leave(self) -> None:
+        self._users -= 1
+        if self._users == 0:
+            await self.persist.close()
 
     def lifespan(self, app_or_lifespan: Any) -> Lifespan:
         """The ASGI lifespan to give to a framework, or one that nests the framework's own.
@@ -106,9 +117,11 @@ class Holdfast:
                 self._opened_by_use = True
 
     async def close(self) -> None:
-        """Close a store that a request opened because no lifespan did; otherwise nothing."""
-        if self._opened_by_use:
-            await self.__aexit__()
+        """Close a store that a request opened because no lifespan did; otherwise nothing. Twice is once."""
+        async with self._turn:
+            if self._opened_by_use:
+                self._opened_by_use = False
+                await self._leave()
 
     async def migrate(self) -> Sequence[Migration]:
         """Make or update the tables of every capability; what was applied."""

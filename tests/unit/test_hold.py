@@ -144,6 +144,74 @@ async def test_where_no_lifespan_arrives_the_first_request_opens_once() -> None:
     assert driver.closed == 1
 
 
+async def test_closing_what_a_request_opened_leaves_it_to_whoever_else_has_it_open() -> None:
+    driver = Counted()
+    hold = Holdfast(driver)
+    await request(hold.asgi(no_lifespan))
+    async with hold:
+        await asyncio.gather(hold.close(), hold.close())
+        await hold.close()
+        await hold.persist.set("k", 1)
+    assert (driver.opened, driver.closed) == (1, 1)
+    async with hold:
+        await hold.persist.set("k", 1)
+
+
+def test_one_event_loop_after_the_other_may_use_it() -> None:
+    class Slow(Counted):
+        async def open(self) -> None:
+            await asyncio.sleep(0)
+            await super().open()
+
+    driver = Slow()
+    hold = Holdfast(driver)
+    app = hold.asgi(no_lifespan)
+
+    async def serve() -> None:
+        await asyncio.gather(*(request(app) for _ in range(3)))
+        await hold.close()
+
+    for _ in range(2):
+        asyncio.run(serve())
+    assert (driver.opened, driver.closed) == (2, 2)
+
+
+async def test_an_app_that_fails_in_its_shutdown_is_told_to_the_server_and_the_store_still_closes() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        raise KeyError("flush failed")
+
+    driver = Counted()
+    server = Server(Holdfast(driver).asgi(app))
+    await server.say("startup")
+    told = await server.say("shutdown")
+    await server.task
+    assert told["type"] == "lifespan.shutdown.failed"
+    assert "flush failed" in told["message"]
+    assert driver.closed == 1
+
+
+async def test_a_server_that_gives_up_during_startup_leaves_no_task_behind() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(60)
+
+    driver = Counted()
+    server = Server(Holdfast(driver).asgi(app))
+    server.events.put_nowait({"type": "lifespan.startup"})
+    while not driver.opened:
+        await asyncio.sleep(0)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    server.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await server.task
+    await asyncio.sleep(0)
+    assert driver.closed == 1
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
 async def test_health_and_migrate_speak_for_each_capability() -> None:
     async with Holdfast() as hold:
         assert (await hold.health())["persist"].ok
