@@ -39,7 +39,6 @@ TRAITS = Traits(
     shared="network",
     clock="server",
     version_from_content=False,
-    lanes=2,
     sweeps=True,
 )
 
