@@ -194,16 +194,16 @@ async def test_an_app_that_fails_in_its_shutdown_is_told_to_the_server_and_the_s
 
 
 async def test_a_server_that_gives_up_during_startup_leaves_no_task_behind() -> None:
+    started = asyncio.Event()
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
+        started.set()
         await asyncio.sleep(60)
 
     driver = Counted()
     server = Server(Holdfast(driver).asgi(app))
     server.events.put_nowait({"type": "lifespan.startup"})
-    while not driver.opened:
-        await asyncio.sleep(0)
-    for _ in range(3):
-        await asyncio.sleep(0)
+    await asyncio.wait_for(started.wait(), 2)
     server.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await server.task
