@@ -35,8 +35,10 @@ class StoreURL(msgspec.Struct, frozen=True):
         """
         try:
             parts = urlsplit(text)
-        except ValueError as exc:
-            raise StoreMisconfigured(f"store URL: {exc}") from None
+        except ValueError:  # its text may quote the password
+            raise StoreMisconfigured(
+                f"store URL {masked(text)!r}: the host is not one; what is special in a password, escape as %XX"
+            ) from None
         if not parts.scheme or "://" not in text:
             raise StoreMisconfigured(
                 f"store URL {masked(text)!r}: no scheme; a file is sqlite:///app.db, memory is memory://"
@@ -101,14 +103,14 @@ class StoreURL(msgspec.Struct, frozen=True):
 def masked(text: str) -> str:
     """The URL as it may be printed: the password, and any option that looks like one, as `***`."""
     head, sep, tail = text.partition("://")
-    if not sep:
-        return text
+    if not sep:  # no URL yet, but perhaps one with a slash forgotten
+        head, sep, tail = text.partition(":")
+    tail = _SECRET.sub(r"\1***", tail)  # first, for an option may hold an @ too
     if "@" in tail:  # the last one: a password may hold what should have been escaped
         user, _, host = tail.rpartition("@")
         name, colon, _ = user.partition(":")
         tail = f"{name}{':***' if colon else ''}@{host}"
-    hidden = _SECRET.sub(r"\1***", tail)
-    return f"{head}://{hidden}"
+    return f"{head}{sep}{tail}"
 
 
 _SECRET = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)

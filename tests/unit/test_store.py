@@ -16,6 +16,7 @@ from holdfast.store import StoreURL, masked
         ("postgresql://u:p%40ss@h/db?password=hunter2&x=1", "postgresql://u:***@h/db?password=***&x=1"),
         ("redis://u:p@ss/word@host/0?auth_token=s", "redis://u:***@host/0?auth_token=***"),
         ("postgresql://h/db?password=hunter2@h", "postgresql://h/db?password=***"),
+        ("postgresql://h:5432/db?password=h@hunter2", "postgresql://h:5432/db?password=***"),
         ("sqlite:///app.db", "sqlite:///app.db"),
         ("memory://", "memory://"),
     ],
@@ -24,6 +25,24 @@ def test_a_password_is_never_shown(url: str, shown: str) -> None:
     assert masked(url) == shown
     parsed = StoreURL.parse(url, foreign=True)
     assert "hunter2" not in str(parsed) + repr(parsed)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:/u:hunter2@h/db",  # a slash forgotten
+        "redis:u:hunter2@h",
+        "u:hunter2@h/db",
+        "postgresql://u:hunter2@[h/db",
+        "postgresql://u:hunter2\u2100@h/db",  # what normalises to a slash
+        "mongodb://u:hunter2@h/db",
+        "sqlite:///a.db?password=hunter2",
+    ],
+)
+def test_a_url_that_is_refused_is_quoted_without_its_password(url: str) -> None:
+    with pytest.raises(StoreMisconfigured) as raised:
+        driver_for(url)
+    assert "hunter2" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,10 @@ def _validated(kind: Any, text: bytes | str) -> Any:
         raise msgspec.ValidationError(f"{kind.__name__}: {places or 'invalid'}") from None
 
 
-_QUOTED = re.compile(r"'[^']*'")
+_STORED = re.compile(r"((?:Invalid (?:enum )?value|unknown field) ).*?(?= - at `[^`]*`$|$)", re.DOTALL)
+"""What msgspec says of the value itself: text, a number, or a field's name that the type does not have."""
+_QUOTED = re.compile(r"'.*'", re.DOTALL)
+"""What a `__post_init__` may say of it; to the last quote, for a value may hold one."""
 _encoder = msgspec.json.Encoder(enc_hook=_to_builtin)
 encode: Callable[[Any], bytes] = _encoder.encode
 """The value as JSON text; `TypeError` where neither msgspec nor pydantic knows a way."""
@@ -75,6 +78,6 @@ def _make(kind: Any) -> Decode:
 
 
 def invalid(operation: str, key: str, exc: Exception) -> InvalidConversion:
-    """What a caller is told of a value that is something else; quoted values are cut out."""
-    told = _QUOTED.sub("'…'", str(exc))
+    """What a caller is told of a value that is something else; what was stored is cut out."""
+    told = _QUOTED.sub("'…'", _STORED.sub(r"\1…", str(exc)))
     return InvalidConversion(f"{operation} {key!r}: {told}")

@@ -94,6 +94,33 @@ async def test_a_failed_conversion_names_the_key_and_never_the_value(kind: Any) 
             assert raised.value.__cause__ is None, "the cause would print the value"
 
 
+class Exact(msgspec.Struct, forbid_unknown_fields=True):
+    at: Literal["a", "b"] = "a"
+    near: Literal[1, 2] = 1
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "said"),
+    [
+        ("it's SECRET", Colour, "Invalid enum value …"),
+        ('SECRET\'s "SECRET" - at `SECRET`', Colour, "Invalid enum value …"),
+        (4711, Literal[1, 2], "Invalid enum value …"),
+        ({"at": "it's\nSECRET"}, Exact, "Invalid enum value … - at `$.at`"),
+        ({"near": 4711}, Exact, "Invalid enum value … - at `$.near`"),
+        ({"SECRET": 1}, Exact, "Object contains unknown field …"),
+        ([{"SECRET` - at `SECRET": 1}], list[Exact], "Object contains unknown field … - at `$[0]`"),
+    ],
+)
+async def test_whatever_the_value_looks_like_the_message_says_where_and_not_what(
+    value: object, kind: Any, said: str
+) -> None:
+    async with Persist() as persist:
+        await persist.set("k", value)
+        with pytest.raises(InvalidConversion) as raised:
+            await persist.get("k", kind)
+    assert str(raised.value) == f"get 'k': {said}"
+
+
 async def test_a_value_over_max_bytes_is_refused_with_both_sizes() -> None:
     async with Persist(max_bytes=10) as persist:
         with pytest.raises(ValueError, match=r"12 bytes encoded, over max_bytes=10"):
