@@ -21,6 +21,14 @@ __all__ = ["ServerProcess", "free_port", "is_free"]
 STARTING_SECONDS = 60.0
 STOPPING_SECONDS = 20.0
 
+# A line means that all is well; the end of the pipe without one, that whoever held it is gone.
+WATCH = """
+read line && exit
+kill -CONT $1; kill -$2 $1
+while kill -0 $1; do sleep 0.1; done
+test -z "$3" || rm -rf "$3"
+"""
+
 
 _started: weakref.WeakSet[ServerProcess] = weakref.WeakSet()
 
@@ -40,6 +48,7 @@ class ServerProcess:
         self._given = None if directory is None else Path(directory)
         self._directory: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._watch: subprocess.Popen[bytes] | None = None
         self._paused: list[int] = []
         self.port = 0  # chosen at the first start, then kept
 
@@ -82,6 +91,7 @@ class ServerProcess:
             _started.add(self)
             with (self.directory / "server.log").open("ab") as log:
                 self._process = self._launch(log.fileno())
+            self._watch = self._watched(self._process.pid)
             if self._answers(deadline):
                 return self
             self.kill()
@@ -149,7 +159,26 @@ class ServerProcess:
             self._directory = None
         _started.discard(self)
 
+    def _watched(self, pid: int) -> subprocess.Popen[bytes]:
+        """A shell that ends the server should this process die without a word, as `kill -9` makes it."""
+        ours = str(self.directory) if self._given is None else ""
+        command = ["sh", "-c", WATCH, "sh", str(pid), self._hasty().name[3:], ours]
+        return subprocess.Popen(
+            command,
+            cwd="/",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,  # nobody who reads our output may wait for it
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def _unwatch(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.communicate(b"\n")
+
     def _end(self, how: signal.Signals) -> None:
+        self._unwatch()
         process, self._process = self._process, None
         if process is None:
             return
@@ -170,6 +199,9 @@ class ServerProcess:
 
     def _polite(self) -> signal.Signals:
         return signal.SIGTERM
+
+    def _hasty(self) -> signal.Signals:
+        return signal.SIGKILL
 
     def _launch(self, log: int) -> subprocess.Popen[bytes]:
         raise NotImplementedError

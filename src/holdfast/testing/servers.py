@@ -8,7 +8,7 @@
     async with PostgresServer() as server: ...      # starts and stops beside the loop
 
 Only processes started here are ever signalled, each by its own pid, and every
-one of them is ended at the latest when the interpreter exits. The methods
+one of them is ended at the latest when this process does, however it ends. The methods
 block; on a running event loop call them through `asyncio.to_thread`.
 """
 
@@ -203,6 +203,9 @@ class PostgresServer(ServerProcess):
 
     def _polite(self) -> signal.Signals:
         return signal.SIGINT  # "fast": connections are closed, what is committed is checkpointed
+
+    def _hasty(self) -> signal.Signals:
+        return signal.SIGQUIT  # "immediate": its children end with it
 
     def _ready(self) -> bool:
         """Whether it takes a start-up packet: while it starts or recovers it answers with an error."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +64,24 @@ def test_nothing_is_left_of_a_server() -> None:
         server.pause()  # even so
     assert gone(pid)
     assert not directory.exists()
+
+
+@pytest.mark.parametrize("kind", ["RedisServer()", "PostgresServer(fsync='off')"])
+def test_a_server_does_not_outlive_a_process_that_was_killed(kind: str) -> None:
+    script = (
+        "import time\nfrom holdfast.testing import PostgresServer, RedisServer\n"
+        f"server = {kind}.start()\nprint(server.pid, server.directory, flush=True)\ntime.sleep(60)"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    with owner.stdout:
+        pid, directory = owner.stdout.readline().split()
+    owner.kill()
+    owner.wait()
+    deadline = time.monotonic() + 10
+    while not (gone(int(pid)) and not Path(directory).exists()):
+        assert time.monotonic() < deadline, "it lives on"
+        time.sleep(0.02)
 
 
 def test_a_given_directory_is_kept(tmp_path: Path) -> None:
