@@ -104,7 +104,7 @@ def masked(text: str) -> str:
     """The URL as it may be printed: the password, and any option that looks like one, as `***`."""
     head, sep, tail = text.partition("://")
     if not sep:  # no URL yet, but perhaps one with a slash forgotten
-        head, sep, tail = text.partition(":")
+        head, tail = "", text
     tail = _SECRET.sub(r"\1***", tail)  # first, for an option may hold an @ too
     if "@" in tail:  # the last one: a password may hold what should have been escaped
         user, _, host = tail.rpartition("@")
