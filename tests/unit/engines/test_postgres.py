@@ -365,7 +365,7 @@ async def test_too_many_connections_is_unavailable_and_none_is_kept(
 ) -> None:
     await other.execute("DROP ROLE IF EXISTS limited; CREATE ROLE limited LOGIN CONNECTION LIMIT 1")
     with pytest.raises(StoreUnavailable):
-        async with opened(server.url.replace("holdfast@", "limited@")):
+        async with opened(server.url.replace("holdfast@", "limited@") + "?lanes=2"):
             pass
 
     async def none_left() -> bool:

@@ -291,8 +291,8 @@ async def test_two_drivers_that_meet_on_the_same_keys_in_any_order_never_deadloc
     before = await watcher.fetchval(query)
     # Drivers of one URL would share their engine.
     async with (
-        opened(f"{postgres_url}?application_name=one{option}") as one,
-        opened(f"{postgres_url}?application_name=two{option}") as two,
+        opened(f"{postgres_url}?lanes=2&application_name=one{option}") as one,
+        opened(f"{postgres_url}?lanes=2&application_name=two{option}") as two,
     ):
         await asyncio.gather(
             *(hammer(each, lane, keys) for each in (one, two) for lane in range(each.traits.lanes))
@@ -348,7 +348,7 @@ async def test_counters_survive_kills_of_the_server_with_nothing_lost_and_nothin
             else:
                 acknowledged[key] = acknowledged.get(key, 0) + 1
 
-    async with opened(server.url) as driver:
+    async with opened(f"{server.url}?lanes=2") as driver:
         batcher: Batcher[Operation] = Batcher(driver.apply, name="postgres", lanes=driver.traits.lanes)
         batcher.start()
         keys = [f"kill:{n % 8}" for n in range(48)]
@@ -487,7 +487,7 @@ def wait_for(port: int, log: Path) -> None:
 
 
 async def test_two_lanes_share_one_server_connection_behind_pgbouncer(bouncer_url: str) -> None:
-    async with opened(bouncer_url) as driver:
+    async with opened(f"{bouncer_url}&lanes=2") as driver:
         await driver.apply([Remove(key) for key in ascending("bounced:", 20)])
 
         async def one(lane: int) -> None:

@@ -261,7 +261,7 @@ async def test_a_body_without_a_length_is_read_no_further_than_the_limit(client:
 
     async def endless() -> AsyncIterator[bytes]:
         nonlocal given
-        while True:
+        while given < 10_000:  # as good as endless, and no harm where nobody stops it
             given += 1
             yield b" " * 1000
 
