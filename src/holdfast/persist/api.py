@@ -54,7 +54,6 @@ T = TypeVar("T")
 INT64: Final = range(-(2**63), 2**63)
 PAGE: Final = 500
 """Keys in one page of a walk."""
-VERSION_CHARACTERS: Final = 64
 
 
 class Entry(msgspec.Struct, Generic[T], frozen=True):
@@ -288,7 +287,7 @@ class Persist:
             InvalidConversion: what is stored is not a `type`.
         """
         stored = await self._core.run(GetEntry(self._full("entry", key)))
-        return None if stored is None else self._entry(key, stored, type)
+        return None if stored is None else self._entry("entry", key, stored, type)
 
     async def remove(self, key: str, *, version: str | None = None) -> bool:
         """Delete the live value, only of this version where one is named. Whether it was deleted."""
@@ -351,7 +350,8 @@ class Persist:
         expiry stays as it is unless `expires` says otherwise.
 
         Callers in one process take turns for each key; between processes the
-        first to store wins and the others read again.
+        first to store wins and the others read again. A `change` that itself
+        awaits `update` of the same key waits for ever.
 
         Raises:
             InvalidConversion: what is stored is not a `type`.
@@ -363,7 +363,7 @@ class Persist:
         try:
             while True:
                 stored: Stored | None = await self._core.run(GetEntry(full))
-                new = change(None if stored is None else self._entry(key, stored, type).value)
+                new = change(None if stored is None else self._entry("update", key, stored, type).value)
                 value = cast("T", await new if inspect.isawaitable(new) else new)
                 text = self._encoded("update", key, value)
                 if stored is None:
@@ -395,7 +395,9 @@ class Persist:
         others wait for its value. Its claim is a lease of 30 s, renewed while it
         runs: if its process dies another starts, and should it come back late,
         its result is discarded. What a loader raises is raised in every waiter
-        of its process; other processes try for themselves.
+        of its process; other processes try for themselves. It runs in a task of
+        its own, which is cancelled when nobody waits any more or the store is
+        closed; one that asks for its own key waits for ever.
 
         Raises:
             InvalidConversion: what is stored is not a `type`.
@@ -426,11 +428,15 @@ class Persist:
         what you write to, so that it can refuse a holder of the past.
 
         It fails closed: where the store does not answer, nobody gets in, and a
-        holder whose lease can no longer be certain has its body cancelled.
+        holder whose lease can no longer be certain, or whose store is closed,
+        has its body cancelled. `wait` does not count an answer that the store
+        is slow to give. A lock cannot be taken again inside itself, and each
+        name leaves its fence, a small key, in the store for ever.
 
         Raises:
             LockBusy: not free within `wait`.
-            LockLost: the lease ended while the body ran.
+            LockLost: the lease ended while the body ran. What the body itself
+                raised comes first.
         """
         check_key("lock", name)
         ttl = milliseconds(expires)
@@ -474,7 +480,7 @@ class Persist:
         names = list(dict.fromkeys(keys))
         found = await self._core.run_many((GetEntry(self._full("entries", name)), 0) for name in names)
         return {
-            name: self._entry(name, stored, type)
+            name: self._entry("entries", name, stored, type)
             for name, stored in zip(names, found, strict=True)
             if stored is not None
         }
@@ -523,14 +529,17 @@ class Persist:
         """Some of the live keys, and the cursor of the next page; None: that was the last.
 
         `limit` is a wish: a page may be longer, shorter, or empty with a cursor.
-        On Redis a key can be on two pages.
+        On Redis a key can be on two pages. A cursor is good for the prefix that
+        it was answered for, and may name the store's own keys: seal it before
+        it goes through anybody else's hands.
         """
         full = self._prefix + check_prefix("keys", prefix)
         if limit < 1:
             raise ValueError(f"keys {prefix!r}: limit is {limit}")
         page: Page = await self._core.run(Keys(full, cursor, limit))
         cut = len(self._prefix)
-        return [key[cut:] for key in page.keys], page.cursor
+        # A cursor made up could point in front of the prefix, into another namespace.
+        return [key[cut:] for key in page.keys if key.startswith(full)], page.cursor
 
     async def clear(self, prefix: str = "") -> int:
         """Delete the keys of this namespace that start with the prefix, page by page; how many lived.
@@ -565,11 +574,11 @@ class Persist:
             )
         return text
 
-    def _entry(self, key: str, stored: Stored, type: Any) -> Entry[Any]:
+    def _entry(self, operation: str, key: str, stored: Stored, type: Any) -> Entry[Any]:
         try:
             value = decoder(type)(stored.value)
         except msgspec.DecodeError as exc:
-            raise invalid("entry", key, exc) from None
+            raise invalid(operation, key, exc) from None
         return Entry(value, None if stored.ttl is None else stored.ttl / 1000, stored.version)
 
     def _check_version(self, operation: str, key: str, version: str) -> None:

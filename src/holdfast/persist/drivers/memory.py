@@ -143,12 +143,8 @@ class MemoryDriver:
     async def sweep(self, cursor: str | None, limit: int) -> Sweep:
         if cursor is None:
             self._walk = list(self._rows)
-        at, now = len(self._walk), self._clock()
-        chunk, self._walk = (
-            self._walk[at - limit :] if at > limit else self._walk,
-            self._walk[: max(0, at - limit)],
-        )
-        removed = 0
+        chunk, removed, now = self._walk[-limit:], 0, self._clock()
+        del self._walk[-limit:]
         for key in chunk:
             row = self._rows.get(key)
             if row is not None and row[1] <= now:
