@@ -441,6 +441,23 @@ async def test_a_full_pool_of_somebody_elses_is_unavailable_and_nothing_was_sent
     await theirs.dispose()
 
 
+async def test_closing_waits_for_what_is_under_way_and_takes_nothing_more(server: SQLAlchemyEngine) -> None:
+    begun = asyncio.Event()
+
+    async def work(connection: AsyncConnection) -> int:
+        begun.set()
+        await connection.execute(text("SELECT pg_sleep(0.1)"))
+        return await backend(connection)
+
+    under_way = asyncio.create_task(server.transact(work))
+    await begun.wait()
+    await server.close()
+    assert under_way.done()
+    assert await under_way > 0
+    with pytest.raises(Closed):
+        await server.transact(work)
+
+
 async def test_closing_leaves_somebody_elses_engine_open(postgres_url: str) -> None:
     theirs: AsyncEngine = create_async_engine(postgres_url.replace("postgresql://", "postgresql+asyncpg://"))
     async with opened(SQLAlchemyEngine(theirs)) as engine:

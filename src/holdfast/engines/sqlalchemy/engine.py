@@ -90,6 +90,10 @@ class SQLAlchemyEngine:
         self._alone, self._together = self._loans()
         self._is_dead = _DEAD.get(self.driver)
         self._open = False
+        # INVARIANT: `_idle` is set exactly while `_loaned` is 0.
+        self._loaned = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         # INVARIANT: set exactly while connections are known not to come about; `_tried` is set once its
         # first attempt has ended.
         self._recovery: asyncio.Task[None] | None = None
@@ -136,15 +140,19 @@ class SQLAlchemyEngine:
                 await connection.execute(select(1))
 
     async def close(self) -> None:
-        """Close what is ours. Twice is once."""
+        """Take nothing more, wait for what is under way, close what is ours. Twice is once."""
         if not self._open:
             return
         self._open = False
-        if self._recovery is not None:
-            self._recovery.cancel()
-            await asyncio.wait({self._recovery})
-            self._recovery = None
-        await self._dispose()
+        try:
+            if self._recovery is not None:
+                self._recovery.cancel()
+                await asyncio.wait({self._recovery})
+                self._recovery = None
+                self._tried.set()  # for whoever waits for it
+            await self._idle.wait()  # bounded by the time-out; a connection on loan would outlive its pool
+        finally:
+            await self._dispose()
 
     async def _dispose(self) -> None:
         if self.owned:
@@ -268,8 +276,20 @@ class SQLAlchemyEngine:
 
     @asynccontextmanager
     async def _loan(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-        """A connection of the pool that is not known to be dead; a broken one does not go back into it."""
-        connection = await self._borrow(engine)
+        """A connection of the pool that is not known to be dead; while it is out, `close` waits."""
+        self._loaned += 1
+        self._idle.clear()
+        try:
+            async with self._unbroken(await self._borrow(engine)) as connection:
+                yield connection
+        finally:
+            self._loaned -= 1
+            if self._loaned == 0:
+                self._idle.set()
+
+    @asynccontextmanager
+    async def _unbroken(self, connection: AsyncConnection) -> AsyncIterator[AsyncConnection]:
+        """The connection, which goes back into the pool unless it broke."""
         try:
             yield connection
         except _CLIENT_ERRORS as error:
@@ -317,6 +337,8 @@ class SQLAlchemyEngine:
         if self._recovery is None:
             return
         await self._tried.wait()  # bounded by the time-out of the attempt
+        if not self._open:
+            raise Closed(f"{NAME}: closed")
         if self._recovery is not None:
             raise StoreUnavailable(f"{NAME}: no connection to {self.shown}; reconnecting")
 

@@ -63,8 +63,12 @@ class Rows:
         for place in places:
             op = batch[place]
             row = found.get(op.key)
-            if row is not None:
-                outcomes[place] = row[1] if type(op) is Get else Stored(row[1], row[2], str(row[3]))
+            if row is None:
+                continue
+            if type(op) is Get:
+                outcomes[place] = row[1]
+            else:  # Postgres' clock goes on between finding a row alive and reckoning what is left
+                outcomes[place] = Stored(row[1], None if row[2] is None else max(1, row[2]), str(row[3]))
 
     async def write(self, ops: Sequence[Operation]) -> Outcomes:
         """The outcomes of operations that change named keys; halved until the refused one stands alone."""
