@@ -34,6 +34,8 @@ over it stores a value that never expires; `Increment` over it starts afresh;
 (letters, digits, `-`, `_`), different whenever the stored bytes differ, also
 after a removal and a new creation. Where `traits.version_from_content` is true
 it is derived from the value, and a value that came back has its old version.
+`Touch` and `GetRenew` leave it as it is; a version that nobody gave out matches
+nothing and is no error.
 
 **Text order.** `Keys` and `Clear` walk keys by their UTF-8 bytes where the
 engine can (SQL), or in the engine's own order (Redis). A prefix is plain text:
@@ -276,7 +278,11 @@ class Driver(Protocol):
         """
 
     async def close(self) -> None:
-        """Give the lease back; a client that was passed in stays open. Twice is once."""
+        """Give the lease back; a client that was passed in stays open. Twice is once.
+
+        An `apply` under way is settled, with outcomes or a `StoreError`, nothing
+        is left open, and `open` works again.
+        """
 
     async def pending(self) -> Sequence[Migration]:
         """The migrations this store still lacks, oldest first; empty where there are no tables."""
@@ -301,7 +307,8 @@ class Driver(Protocol):
 
         Called only where `traits.sweeps`, by one process at a time, from one
         task. Walks the primary key: an index on expiry would cost every write
-        a quarter of its speed to make this rare reader faster.
+        a quarter of its speed to make this rare reader faster. Deletes at most
+        twice `limit`.
         """
 
 

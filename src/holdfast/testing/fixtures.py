@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -50,7 +51,8 @@ else:
 
 __all__ = ["clock", "store"]
 
-pytest.register_assert_rewrite("holdfast.testing.persist")
+if "holdfast.testing.persist" not in sys.modules:  # too late where a suite was imported before
+    pytest.register_assert_rewrite("holdfast.testing.persist")
 
 
 @pytest.fixture
