@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 
+from holdfast import events
 from holdfast.coalesce import Batcher
 from holdfast.errors import InvalidConversion, StoreMisconfigured, StoreUnavailable
 from holdfast.persist.driver import (
@@ -275,12 +276,16 @@ async def test_full_memory_refuses_writes_one_by_one_and_serves_reads() -> None:
             assert (text, removed, touched) == (b"1", False, True)
             outcomes = await driver.apply([Set(f"k{number}", b"2", None) for number in range(3)])
             assert len({id(outcome) for outcome in outcomes}) == 3
+            created = await driver.apply([Create("k", b"2", None), Create("new", b"2", 60_000)])
+            assert [type(outcome) for outcome in created] == [StoreUnavailable, StoreUnavailable]
             await raw(driver, "CONFIG", "SET", "maxmemory", "0")
             assert await driver.apply([Set("k", b"2", None)]) == [None]
 
 
 async def test_a_replica_is_unavailable_for_writes_alone_and_found_again_as_a_master() -> None:
     with RedisServer() as server:
+        heard: list[events.Event] = []
+        stop = events.subscribe(heard.append)
         async with opened(server.url) as driver:
             await driver.apply([Set("k", b"1", None)])
             await asyncio.to_thread(server.command, "REPLICAOF", "127.0.0.1", "1")
@@ -292,6 +297,8 @@ async def test_a_replica_is_unavailable_for_writes_alone_and_found_again_as_a_ma
             assert warning.level == "warning"
             await asyncio.to_thread(server.command, "REPLICAOF", "NO", "ONE")
             assert await driver.apply([Set("k", b"3", None)]) == [None]
+        stop()
+        assert events.Disconnected("redis", "the server answers READONLY") in heard
 
 
 async def test_a_user_who_may_not_is_told_so() -> None:

@@ -8,6 +8,7 @@ a batch is one write, its replies one future.
 `wire`         one connection: bytes out, replies in, a watchdog
 `engine`       the connection that comes back: reconnects, what waits meanwhile, scripts
 `cluster`      an engine for each primary of a cluster
+`greeting`     what a server says of itself, and whether it can serve
 `address`      URLs, Sentinel, what redis-py is told
 `refusals`     error replies as words, and as exceptions
 =============  =======================================================================
@@ -15,7 +16,8 @@ a batch is one write, its replies one future.
 
 from holdfast.engines.redis.address import Address
 from holdfast.engines.redis.cluster import RedisClusterEngine
-from holdfast.engines.redis.engine import RedisEngine, Script, Server, pack
+from holdfast.engines.redis.engine import RedisEngine, Script, pack
+from holdfast.engines.redis.greeting import Server
 from holdfast.engines.redis.refusals import Refusal, as_error, refusal_word
 
 __all__ = [

@@ -31,6 +31,7 @@ from redis.backoff import NoBackoff
 
 from holdfast import events
 from holdfast.engines.redis.address import Address, address_of
+from holdfast.engines.redis.greeting import Server, introduced, wanted
 from holdfast.engines.redis.refusals import LEAVE, Refusal, as_error, connect_error, refusal_word
 from holdfast.engines.redis.wire import Flight, Wire
 from holdfast.errors import (
@@ -38,20 +39,18 @@ from holdfast.errors import (
     HoldfastError,
     Overloaded,
     StoreError,
-    StoreMisconfigured,
     StoreUnavailable,
     again,
 )
 from holdfast.store import StoreURL
 
-__all__ = ["RedisEngine", "Script", "Server", "pack"]
+__all__ = ["RedisEngine", "Script", "pack"]
 
 TIMEOUT: Final = 5.0
 FIRST_REST: Final = 0.05
 LONGEST_REST: Final = 2.0
 STEADY: Final = 1.0  # seconds a connection must live to have been one
 MAX_WAITING: Final = 4096  # flights that may wait for a connection or for the socket
-OLDEST: Final = (6, 2)  # GETEX
 
 pack = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", hiredis.pack_command)
 """One command as bytes."""
@@ -66,15 +65,6 @@ class Script(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, text: str) -> Script:
         return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
-
-
-class Server(msgspec.Struct, frozen=True):
-    """What the server said of itself in its greeting; empty where it may not say."""
-
-    name: str = ""
-    version: str = ""
-    mode: str = ""
-    role: str = ""
 
 
 class RedisEngine:
@@ -279,9 +269,10 @@ class RedisEngine:
             connection: Any = self.address.connection()
             connection.retry = Retry(
                 NoBackoff(), 0
-            )  # redis-py's own may be ten times: whoever waits is told instead
+            )  # redis-py may try ten times: whoever waits is told instead
         except Exception as exc:
             raise connect_error(exc) from exc
+        wire: Wire | None = None
         try:
             async with asyncio.timeout(self.timeout):
                 await connection.connect()
@@ -291,6 +282,8 @@ class RedisEngine:
                 await wire.take_over()
                 await self._greet(wire)
         except BaseException as exc:
+            if wire is not None:
+                wire.fail("it was not greeted")  # at once: close() may wait for a peer that is gone
             await _discard(connection)
             if isinstance(exc, HoldfastError) or not isinstance(exc, Exception):
                 raise
@@ -308,22 +301,8 @@ class RedisEngine:
         for reply in (hello, *loaded):
             if type(reply) is Refusal and refusal_word(reply) in (*LEAVE, "NOAUTH"):
                 raise as_error("connect", reply)
-        if type(reply := hello) is Refusal and refusal_word(reply) == "ERR":
-            raise StoreMisconfigured(f"{self._name}: the server is older than 6: it does not know HELLO")
-        self.server = _introduced(hello)
-        self._accept(self.server)
-
-    def _accept(self, server: Server) -> None:
-        if server.version and _numbers(server.version) < OLDEST:
-            raise StoreMisconfigured(
-                f"{self._name}: {server.name} {server.version} is too old; Redis 6.2 or any Valkey is needed"
-            )
-        if server.mode == "cluster" and not self.address.cluster:
-            raise StoreMisconfigured(f"{self._name}: this is a node of a cluster; use redis+cluster://")
-        if server.mode == "sentinel":
-            raise StoreMisconfigured(f"{self._name}: this is a sentinel; use redis+sentinel://host:port/name")
-        if self.address.master and server.role not in ("", "master"):
-            raise StoreUnavailable(f"{self._name}: the server named as master is a {server.role} still")
+        self.server = introduced(hello)
+        wanted(self.server, master=self.address.master, cluster=self.address.cluster)
 
     def _arrived(self, wire: Wire, attempts: int) -> None:
         self._wire, self._state, self._since = wire, "up", time.monotonic()
@@ -388,21 +367,3 @@ async def _discard(connection: Any) -> None:
         await connection.disconnect(nowait=True)
     except Exception:  # noqa: BLE001, S110 - it never was one
         pass
-
-
-def _introduced(hello: Any) -> Server:
-    if type(hello) is Refusal:
-        return Server()  # NOPERM: it may be anything
-    pairs = hello.items() if isinstance(hello, dict) else zip(hello[::2], hello[1::2], strict=False)
-    known = {_text(name): _text(value) for name, value in pairs}
-    return Server(
-        known.get("server", ""), known.get("version", ""), known.get("mode", ""), known.get("role", "")
-    )
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())

@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import hiredis
 
@@ -73,6 +73,7 @@ class Wire(asyncio.Protocol):
         self._resumed = resumed
         self._settle = settle
         self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
         self._gone: asyncio.Future[None] = self._loop.create_future()
         # INVARIANT: replies belong to these in order, oldest first; only `_collect` and `fail` take from the left.
         self._flying: deque[Flight] = deque()
@@ -99,13 +100,13 @@ class Wire(asyncio.Protocol):
         while isinstance(parsed, hiredis.Reader) and parsed.has_data():
             if type(parsed.gets(False)) is not _PUSH:
                 raise StoreUnavailable("redis: the server sent more than it was asked for")
-        self._transport: asyncio.Transport = writer.transport
-        self._former: asyncio.BaseProtocol = self._transport.get_protocol()
-        self._transport.set_protocol(self)
+        self._transport = transport = cast("asyncio.Transport", writer.transport)
+        self._former: asyncio.BaseProtocol = transport.get_protocol()
+        transport.set_protocol(self)
         # Whatever the socket does not take at once stays with the engine, where it is known not to have
         # left; and uvloop would hold even a small write back until the end of the loop's turn. Not 0, at
         # which asyncio's TLS pauses with an empty buffer and never resumes.
-        self._transport.set_write_buffer_limits(high=1)
+        transport.set_write_buffer_limits(high=1)
         stream.feed_eof()
         early = await stream.read()
         if early:
@@ -117,6 +118,7 @@ class Wire(asyncio.Protocol):
         self._flying.append(flight)
         if self._watch is None:
             self._watch = self._loop.call_later(self._timeout, self._look)
+        assert self._transport is not None
         try:
             self._transport.write(data)
         except Exception as exc:  # noqa: BLE001 - a transport that is gone says so in many ways
@@ -138,7 +140,8 @@ class Wire(asyncio.Protocol):
             self._watch.cancel()
             self._watch = None
         flying, self._flying = self._flying, deque()
-        self._transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
         self._lost(
             self, reason
         )  # first, so that what a waiter does next already queues behind the new attempt
