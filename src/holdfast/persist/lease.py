@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from holdfast.errors import StoreError
 from holdfast.persist.driver import Create, GetEntry, Operation, Remove, Replace
 
-__all__ = ["Lease", "Run", "Spawn", "give_back"]
+__all__ = ["Lease", "Run", "Spawn", "give_back", "heard"]
 
 CERTAIN: Final = 0.9 / 1000
 """Of a lease's milliseconds, the seconds that its holder counts on: clocks and wake-ups are not exact."""
@@ -118,3 +118,9 @@ async def give_back(lease: Lease) -> None:
         await lease.release()
     except StoreError:
         pass  # the caller already has its answer, and this one could change nothing about it
+
+
+def heard(task: asyncio.Task[Any]) -> None:
+    """For a task whose waiters may all have been cancelled: then its failure is nobody's, and no warning either."""
+    if not task.cancelled():
+        task.exception()

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from holdfast.errors import Closed, again
 from holdfast.persist.driver import Create, Get, Text
-from holdfast.persist.lease import Lease, Run, Spawn, give_back
+from holdfast.persist.lease import Lease, Run, Spawn, give_back, heard
 
 __all__ = ["Loader", "Loaders"]
 
@@ -81,6 +81,7 @@ class Loader:
     def start(self, ended: Callable[[], None]) -> None:
         self.task = self._spawn(self._load(), f"holdfast load {self.key!r}")
         self.task.add_done_callback(lambda _: ended())
+        self.task.add_done_callback(heard)
 
     async def _load(self) -> Text:
         pause = FIRST_WAIT

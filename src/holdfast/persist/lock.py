@@ -9,7 +9,7 @@ from types import TracebackType
 
 from holdfast.errors import Closed, LockBusy, LockLost, StoreError
 from holdfast.persist.driver import Increment
-from holdfast.persist.lease import Lease, Run, Spawn, give_back
+from holdfast.persist.lease import Lease, Run, Spawn, give_back, heard
 from holdfast.persist.turns import Turns
 
 __all__ = ["Lock"]
@@ -132,6 +132,7 @@ class Lock:
                     raise LockLost(told) from self._why
                 return
             released = self._spawn(lease.release(), f"holdfast lock {self._name!r} release", finish=True)
+            released.add_done_callback(heard)
             try:
                 mine = await asyncio.shield(released)
             except StoreError:

@@ -1,6 +1,7 @@
 """`get_or_create` on memory: one loader at a time, late results discarded, errors to everyone."""
 
 import asyncio
+import gc
 import traceback
 from collections.abc import AsyncIterator
 
@@ -135,6 +136,29 @@ async def test_a_load_that_nobody_waits_for_any_more_is_cancelled_and_its_lease_
         await only
     async with asyncio.timeout(2):
         assert await persist.get_or_create("k", int, lambda: 8) == 8
+
+
+async def test_a_load_that_fails_when_nobody_waits_any_more_is_no_warning(persist: Persist) -> None:
+    started, go, warned = asyncio.Event(), asyncio.Event(), []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: warned.append(context))
+
+    async def load() -> int:
+        started.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            go.set()
+            raise ValueError("in its cleaning up")
+
+    only = asyncio.create_task(persist.get_or_create("k", int, load))
+    await started.wait()
+    only.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await only
+    await go.wait()
+    await asyncio.sleep(0)
+    gc.collect()
+    assert not warned
 
 
 async def test_closing_tells_who_waits_for_a_load() -> None:

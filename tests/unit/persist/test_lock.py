@@ -1,6 +1,7 @@
 """Locks and leases on memory, where a lost lease and an absent store can be arranged exactly."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -218,6 +219,33 @@ async def test_a_lock_that_is_being_given_back_is_given_back_before_the_store_cl
     await closing
     async with Persist(store) as again, again.lock("job", wait=0):
         pass
+
+
+async def test_a_holder_cancelled_while_giving_back_to_a_failing_store_leaves_no_warning() -> None:
+    removing, go, warned = asyncio.Event(), asyncio.Event(), []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: warned.append(context))
+
+    class Failing(Passing):
+        async def _pass(self, batch: Sequence[Operation], lane: int, number: int) -> list[Any]:
+            if isinstance(batch[0], Remove):
+                removing.set()
+                await go.wait()
+                raise StoreUnavailable("gone")
+            return await super()._pass(batch, lane, number)
+
+    async def work() -> None:
+        async with persist.lock("job"):
+            pass
+
+    async with Persist(Failing(MemoryDriver())) as persist:
+        task = asyncio.create_task(work())
+        await removing.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go.set()
+    gc.collect()
+    assert not warned
 
 
 async def test_one_who_slept_between_lock_and_fence_does_not_hold_it(persist: Persist, store: Store) -> None:
