@@ -44,10 +44,11 @@ MANY: Final = 128
 # --- scripts; KEYS and ARGV are strings, and Redis' clock stands still while one runs ---
 
 # A counter's TTL must not run out between two commands, or an increment would
-# make a counter that never expires. GET, because Lua's numbers end at 2^53.
+# make a counter that never expires. Lua's numbers are exact up to 2^53: beyond, GET says the number.
 INCREMENT: Final = Script.of("""\
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return ARGV[1] end
-redis.call('INCRBY', KEYS[1], ARGV[1])
+local count = redis.call('INCRBY', KEYS[1], ARGV[1])
+if count > -9007199254740992 and count < 9007199254740992 then return count end
 return redis.call('GET', KEYS[1])
 """)
 
