@@ -48,7 +48,7 @@ class Holdfast:
     ) -> None:
         self.persist = persist or Persist(store, namespace=namespace, auto_migrate=auto_migrate)
         self._lock = asyncio.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None  # that `_lock` is for
+        self._loop: asyncio.AbstractEventLoop | None = None  # that `_lock` is for, and where it is open
         # INVARIANT: `persist` is open exactly while `_users` is more than zero.
         self._users = 0
         self._opened_by_use = False
@@ -58,6 +58,8 @@ class Holdfast:
         """Opening and closing happen one at a time. A loop has its own: an `asyncio.Lock` cannot change loops."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
+            if self._loop is not None and self._loop.is_closed():
+                self._users, self._opened_by_use = 0, False  # who opened it there cannot close it any more
             self._loop, self._lock = loop, asyncio.Lock()
         return self._lock
 
@@ -96,14 +98,15 @@ class Holdfast:
 
         Where the server sends lifespan events, the store opens at startup and
         closes at shutdown, whether `app` knows lifespan or not. Where none
-        arrive, it opens with the first request and stays open with the process.
+        arrive, it opens with the first request and stays open with the event
+        loop; test clients that give each request a loop of its own are served too.
         """
 
         async def held(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "lifespan":
                 await serve_lifespan(self, app, scope, receive, send)
                 return
-            if self._users == 0:
+            if self._users == 0 or self._loop is not asyncio.get_running_loop():
                 await self._open_by_use()
             await app(scope, receive, send)
 

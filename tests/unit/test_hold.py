@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -174,6 +175,24 @@ def test_one_event_loop_after_the_other_may_use_it() -> None:
     for _ in range(2):
         asyncio.run(serve())
     assert (driver.opened, driver.closed) == (2, 2)
+
+
+def test_where_each_request_has_a_loop_of_its_own_and_nobody_closes_the_store_opens_again(
+    tmp_path: Path,
+) -> None:
+    hold = Holdfast(f"sqlite:///{tmp_path}/app.db")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"count": await hold.persist.increment("n")})
+
+    held = hold.asgi(app)
+    assert [asyncio.run(request(held)) for _ in range(3)] == [[{"count": n}] for n in (1, 2, 3)]
+
+    async def close() -> None:
+        await request(held)
+        await hold.close()
+
+    asyncio.run(close())
 
 
 async def test_an_app_that_fails_in_its_shutdown_is_told_to_the_server_and_the_store_still_closes() -> None:

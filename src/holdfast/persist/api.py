@@ -88,7 +88,7 @@ class Persist:
 
     Raises, from every operation:
         StoreUnavailable: the store did not answer; `maybe_applied` tells
-            whether a write may have happened. Nothing is ever sent twice.
+            whether a write may have happened. No write is ever sent twice.
         Overloaded: too many operations wait already; nothing was sent.
         Closed: outside `async with`.
     """
@@ -139,7 +139,10 @@ class Persist:
     async def open(self) -> None:
         """Connect, and see to the tables; `async with` calls it.
 
+        What was left open on an event loop that has ended is opened anew.
+
         Raises:
+            StoreError: it is open.
             NotMigrated: tables are missing or old, and `auto_migrate` is off.
             StoreUnavailable, StoreMisconfigured: the store cannot be used.
         """
@@ -147,7 +150,12 @@ class Persist:
         await self._core.open()
 
     async def close(self) -> None:
-        """Take no more operations, finish those under way, disconnect. Twice is once."""
+        """Take no more operations, finish those under way, disconnect. Twice is once.
+
+        Loads under way are cancelled and whoever waits for them gets `Closed`; the
+        body of a held lock is cancelled and gets `LockLost`. A cancelled `close`
+        disconnects too, and fails what it did not finish.
+        """
         self._must_own("close")
         await self._core.close()
 

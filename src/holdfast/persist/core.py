@@ -59,6 +59,7 @@ class Core:
         self._tasks: set[asyncio.Task[Any]] = set()  # cancelled at close
         self._finishing: set[asyncio.Task[Any]] = set()  # awaited at close
         self._changing = False  # being opened or closed
+        self.loop: asyncio.AbstractEventLoop | None = None  # that it was opened on
         self.is_open = False
         # Bound once, for the paths where every look-up counts.
         self.submit: Callable[[Operation, int], asyncio.Future[Outcome]] = _shut_submit
@@ -68,6 +69,8 @@ class Core:
     # --- life ---
 
     async def open(self) -> None:
+        if self.is_open and self.loop is not None and self.loop.is_closed():
+            await self._forget()
         if self.is_open or self._changing:
             raise StoreError("persist: already open, or being opened or closed")
         self._changing = True
@@ -93,6 +96,7 @@ class Core:
             max_bytes=traits.max_bytes,
         )
         self._batcher.start()
+        self.loop = asyncio.get_running_loop()
         self.submit = self._batcher.submit
         self.now = self.driver.now if self.immediate else _shut
         self.is_open = True
@@ -130,6 +134,16 @@ class Core:
                 await self.driver.close()
             finally:
                 self._changing = False
+
+    async def _forget(self) -> None:
+        """It was opened on an event loop that has ended since, and never closed: there is nothing left to finish."""
+        self.is_open, self._batcher = False, None
+        self.turns, self.loaders = Turns(), Loaders(self.run_inside, self.spawn)
+        self._tasks, self._finishing = set(), set()
+        try:
+            await self.driver.close()
+        except Exception:  # noqa: BLE001, S110 - its connections ended with their loop
+            pass
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str, *, finish: bool = False) -> asyncio.Task[Any]:
         """A task of ours, kept until it ends: cancelled at close, or with `finish` awaited."""

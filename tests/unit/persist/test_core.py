@@ -1,6 +1,7 @@
 """Opening and closing: twice, cancelled, in the middle of something."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,6 +63,22 @@ async def test_what_was_closed_can_be_opened_again() -> None:
             assert await persist.get_or_create("loaded", int, lambda: 1) == 1
             async with persist.lock("job", wait=0) as fence:
                 assert fence == number + 1
+
+
+def test_what_was_left_open_on_a_loop_that_ended_can_be_opened_on_the_next(tmp_path: Path) -> None:
+    persist = Persist(f"sqlite:///{tmp_path}/app.db")
+
+    async def leave_open() -> int:
+        await persist.open()
+        await persist.get_or_create("k", int, lambda: 1)
+        return await persist.increment("n")
+
+    async def close() -> None:
+        await persist.open()
+        await persist.close()
+
+    assert [asyncio.run(leave_open()) for _ in range(3)] == [1, 2, 3]
+    asyncio.run(close())
 
 
 async def test_a_cancelled_close_still_gives_the_connection_back_and_leaves_nobody_waiting() -> None:
