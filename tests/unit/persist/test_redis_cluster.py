@@ -80,6 +80,15 @@ async def opened(url: str) -> RedisClusterDriver:
     return driver
 
 
+async def clear(driver: RedisClusterDriver, prefix: str) -> int:
+    removed, cursor = 0, None
+    while True:
+        (page,) = await driver.apply([Clear(prefix, cursor, 10)])
+        removed += page.removed
+        if (cursor := page.cursor) is None:
+            return removed
+
+
 KEYS = [f"app:p:{number}" for number in range(60)]
 
 
@@ -111,13 +120,7 @@ async def test_a_walk_and_a_clear_meet_the_keys_of_every_primary_once(nodes: Nod
         if (cursor := page.cursor) is None:
             break
     assert sorted(set(found)) == sorted(KEYS)
-    removed = 0
-    while True:
-        (cleared,) = await driver.apply([Clear("app:p:", cursor, 10)])
-        removed += cleared.removed
-        if (cursor := cleared.cursor) is None:
-            break
-    assert removed == 60
+    assert await clear(driver, "app:p:") == 60
     assert await driver.apply([Get("other"), *map(Get, KEYS)]) == [b"1"] + [None] * 60
     await driver.close()
 
@@ -141,12 +144,15 @@ async def test_a_slot_on_its_way_is_served_by_both(nodes: Nodes) -> None:
 
 
 async def test_scripts_that_were_flushed_are_sent_again(nodes: Nodes) -> None:
+    def flush() -> None:
+        for node in (nodes.first, nodes.second):
+            node.command("SCRIPT", "FLUSH")
+
     driver = await opened(nodes.first.url)
-    await asyncio.to_thread(nodes.first.command, "SCRIPT", "FLUSH")
+    await asyncio.to_thread(flush)
     assert await driver.apply([Increment("n", 1, 60_000), Set("k", b"1", KEEP)]) == [1, None]
-    await asyncio.to_thread(nodes.first.command, "SCRIPT", "FLUSH")
-    (cleared,) = await driver.apply([Clear("n", None, 100)])
-    assert cleared.removed == 1
+    await asyncio.to_thread(flush)
+    assert await clear(driver, "n") == 1
     await driver.close()
 
 
