@@ -39,6 +39,8 @@ class StoreURL(msgspec.Struct, frozen=True):
             raise StoreMisconfigured(
                 f"store URL {masked(text)!r}: the host is not one; what is special in a password, escape as %XX"
             ) from None
+        if "#" in text:  # the rest would be dropped without a word: another file, half a password
+            raise StoreMisconfigured(f"store URL {masked(text)!r}: a # is written %23")
         if not parts.scheme or "://" not in text:
             raise StoreMisconfigured(
                 f"store URL {masked(text)!r}: no scheme; a file is sqlite:///app.db, memory is memory://"

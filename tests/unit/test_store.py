@@ -36,6 +36,8 @@ def test_a_password_is_never_shown(url: str, shown: str) -> None:
         "postgresql://u:hunter2@[h/db",
         "postgresql://u:hunter2\u2100@h/db",  # what normalises to a slash
         "mongodb://u:hunter2@h/db",
+        "redis://:#hunter2@h/0",
+        "postgresql://u:hun#hunter2@h/db",
         "sqlite:///a.db?password=hunter2",
     ],
 )
@@ -70,6 +72,7 @@ def test_own_options_are_taken_out_and_foreign_ones_left_for_the_client() -> Non
         ("sqllite:///a.db", "did you mean 'sqlite'"),
         ("postgre://h/db", "did you mean 'postgres"),
         ("app.db", "no scheme"),
+        ("sqlite:///a#b.db", "%23"),
         ("sqlite:///a.db?synchronous=sometimes", "is not one of"),
         ("mongodb://h", "unknown scheme"),
     ],

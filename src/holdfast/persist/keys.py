@@ -62,7 +62,8 @@ def milliseconds(expires: Expires) -> int | None:
     elif isinstance(expires, int):
         ms = expires * 1000
     elif math.isfinite(expires):
-        ms = math.ceil(round(expires * 1000, 6))  # 1.1 s is 1,100 ms, not the 1,101 of its binary expansion
+        # 1.1 s is 1,100 ms, not the 1,101 of its binary expansion; a nanosecond is still one.
+        ms = math.ceil(round(expires * 1000, 6)) or int(expires > 0)
     else:
         raise ValueError(f"expires: {expires} is no lifetime")
     if not 0 < ms <= LONGEST_MS:

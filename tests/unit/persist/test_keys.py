@@ -39,6 +39,7 @@ def test_what_is_not_text_is_a_type_error(key: object) -> None:
         (1.1, 1100),
         (0.0001, 1),
         (0.0015, 2),
+        (1e-10, 1),
         (timedelta(microseconds=1), 1),
         (timedelta(milliseconds=2), 2),
         (timedelta(days=400), 34_560_000_000),
