@@ -407,10 +407,10 @@ async def test_a_server_killed_under_load_applies_nothing_twice_and_forgets_noth
 async def test_a_stalled_server_fails_its_callers_in_time_and_serves_again() -> None:
     with RedisServer() as server:
         async with opened(f"{server.url}?timeout=0.3") as driver, line(driver) as queue:
-            await queue.submit(Set("k", b"1", None))
+            await queue.submit(Set("k", b"1", None), 50)
             await asyncio.to_thread(server.pause)
             began = asyncio.get_running_loop().time()
-            waiting = [queue.submit(op) for op in (Set("k", b"2", None), Get("k"), Increment("n", 1, None))]
+            waiting = [queue.submit(op, 50) for op in (Set("k", b"2", None), Get("k"), Increment("n", 1, None))]
             answers = await asyncio.gather(*waiting, return_exceptions=True)
             assert asyncio.get_running_loop().time() - began < 3
             assert all(isinstance(answer, StoreUnavailable) for answer in answers)
@@ -421,7 +421,7 @@ async def test_a_stalled_server_fails_its_callers_in_time_and_serves_again() -> 
             async with asyncio.timeout(20):
                 while not (await driver.health()).ok:  # noqa: ASYNC110 - another process
                     await asyncio.sleep(0.02)
-            assert await queue.submit(Get("k")) in (b"1", b"2")
+            assert await queue.submit(Get("k"), 50) in (b"1", b"2")
 
 
 # --- clients and doctor ---
