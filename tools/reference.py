@@ -65,7 +65,8 @@ def signature(name: str, thing: Any) -> str:
 def members(kind: type) -> list[tuple[str, Any]]:
     return [
         (name, each)
-        for name, each in vars(kind).items()
+        for owner in kind.__mro__[:-1]
+        for name, each in vars(owner).items()
         if not name.startswith("_") and (inspect.isfunction(each) or isinstance(each, property))
     ]
 

@@ -44,7 +44,7 @@ def test_import_holdfast_imports_nothing_else_and_persist_no_optional_library() 
     assert {name for name in modules("import holdfast") if not name.startswith(("holdfast", "typing", "_"))} <= {
         "abc", "collections", "collections.abc", "contextlib", "copyreg", "enum", "functools", "keyword",
         "operator", "re", "reprlib", "types", "warnings",
-    } | {name for name in modules("import re, typing")}  # fmt: skip
+    } | modules("import re, typing")  # fmt: skip
     optional = {
         "redis",
         "hiredis",

@@ -218,11 +218,10 @@ class _Lane(Generic[Op]):
     def _settle(self, batch: _Batch[Op], outcomes: list[Any]) -> None:
         if events.listeners:
             self._tell(batch, None)
-        if len(outcomes) != len(batch.futures):
-            self._fail(
-                batch.futures,
-                StoreError(f"{self._name}: {len(outcomes)} outcomes for {len(batch.ops)} operations"),
-            )
+        if not isinstance(outcomes, list) or len(outcomes) != len(batch.futures):
+            told = f"{len(outcomes)} outcomes" if isinstance(outcomes, list) else type(outcomes).__name__
+            error = StoreError(f"{self._name}: the driver answered {told} for {len(batch.ops)} operations")
+            self._fail(batch.futures, error)
             return
         for future, outcome in zip(batch.futures, outcomes, strict=True):
             if future.done():

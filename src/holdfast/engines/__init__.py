@@ -74,6 +74,8 @@ async def lease(kind: type[E_co], url: StoreURL) -> Lease[E_co]:
 
     Raises what the engine's `open` raises; then nothing is held.
     """
+    for gone in [each for each in _shared if each[0].is_closed()]:
+        del _shared[gone]  # never released, on a loop that ended: nobody can come back for it
     key = (asyncio.get_running_loop(), kind, url.text, tuple(sorted(url.options.items())))
     while True:
         shared = _shared.get(key)

@@ -26,7 +26,7 @@ def _pydantic_model(kind: object) -> bool:
 
 def _to_builtin(value: Any) -> Any:
     if _pydantic_model(type(value)):
-        return msgspec.Raw(value.model_dump_json(by_alias=True, round_trip=True).encode())
+        return msgspec.Raw(value.model_dump_json(by_alias=False, round_trip=True).encode())
     raise TypeError(f"values of type {type(value).__name__} cannot be stored")
 
 
@@ -37,9 +37,9 @@ def _from_builtin(kind: type, value: Any) -> Any:
 
 
 def _validated(kind: Any, text: bytes | str) -> Any:
-    """By pydantic's JSON mode, where a date is text, as it was stored."""
+    """By pydantic's JSON mode, where a date is text, and by the names of fields: aliases are for the outside."""
     try:
-        return kind.model_validate_json(text)
+        return kind.model_validate_json(text, by_alias=False, by_name=True)
     except ValueError as exc:  # pydantic.ValidationError; its own text would quote the value
         errors = getattr(exc, "errors", None)
         details = errors(include_input=False, include_url=False) if errors else ()
@@ -58,6 +58,7 @@ encode: Callable[[Any], bytes] = _encoder.encode
 Decode: TypeAlias = Callable[[bytes | str], Any]
 DECODERS: Final[dict[Any, Decode]] = {}
 """Those made so far; for the paths where the call of `decoder` would count."""
+MAX_DECODERS: Final = 4096
 
 
 def decoder(kind: Any) -> Decode:
@@ -65,6 +66,8 @@ def decoder(kind: Any) -> Decode:
     try:
         return DECODERS[kind]
     except KeyError:
+        if len(DECODERS) >= MAX_DECODERS:  # types made at run time; forgetting costs only making again
+            DECODERS.clear()
         made = DECODERS[kind] = _make(kind)
         return made
     except TypeError:  # an unhashable annotation

@@ -208,6 +208,8 @@ class Core:
             answers = await asyncio.gather(*(future for _, future in waiting), return_exceptions=True)
             for (at, _), answer in zip(waiting, answers, strict=True):
                 outcomes[at] = answer
+        else:
+            await asyncio.sleep(0)  # where nothing waits, others still have their turn after each chunk
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -228,6 +230,9 @@ class Core:
                     await self._sweep(lease)
             except StoreError:
                 pass  # every caller is told by its own operation; there is nobody here to tell
+            except Exception as exc:  # noqa: BLE001 - a fault of the driver's; sweeping goes on after the rest
+                told = {"message": f"{self.traits.name}: sweeping failed", "exception": exc}
+                asyncio.get_running_loop().call_exception_handler(told)
             finally:
                 await give_back(lease)
 

@@ -75,7 +75,10 @@ def schemes() -> dict[str, Registered]:
     found = dict(SCHEMES)
     for point in entry_points(group="holdfast.persist"):
         if point.name not in found:
-            options = tuple(getattr(point.load(), "OPTIONS", ()))
+            try:
+                options = tuple(getattr(point.load(), "OPTIONS", ()))
+            except Exception:  # noqa: BLE001 - a broken package is told to who names its scheme, not to everyone
+                options = ()
             found[point.name] = Registered(point.value, options=options, foreign=True)
     return found
 

@@ -237,6 +237,20 @@ async def test_too_few_or_too_many_outcomes_fail_every_waiter(answer: list[int])
     await batcher.close()
 
 
+async def test_an_answer_that_is_no_list_fails_the_batch_and_the_lane_goes_on() -> None:
+    answers: list[Any] = [None, [5]]
+
+    async def apply(batch: Sequence[Op], lane: int) -> list[Any]:
+        return answers.pop(0)  # type: ignore[no-any-return]
+
+    batcher: Batcher[Op] = Batcher(apply, name="fake")
+    batcher.start()
+    with pytest.raises(StoreError, match="NoneType"):
+        await batcher.submit(Op("k"))
+    assert await batcher.submit(Op("k")) == 5
+    await batcher.close()
+
+
 @pytest.mark.parametrize("gate_class", [Gate, Wire])
 async def test_cancelled_while_queued_is_never_sent(gate_class: type[Gate]) -> None:
     gate = gate_class()

@@ -39,6 +39,7 @@ class Account(pydantic.BaseModel):
     owner: str
     opened: dt.date
     balance: Decimal = pydantic.Field(alias="Balance", ge=0)
+    note: str = pydantic.Field("", serialization_alias="remark")
 
 
 ACCOUNT = Account(owner="Ada", opened=dt.date(2026, 1, 2), Balance=Decimal("1.50"))
@@ -69,6 +70,19 @@ ACCOUNT = Account(owner="Ada", opened=dt.date(2026, 1, 2), Balance=Decimal("1.50
 def test_what_goes_in_comes_out(value: object, kind: Any) -> None:
     assert decoder(kind)(encode(value)) == value
     assert decoder(kind)(encode(value).decode()) == value
+
+
+@pytest.mark.parametrize("value", ["SECRET \ud800", ["SECRET \ud800"], None])
+async def test_what_has_no_utf8_or_no_end_is_a_value_error_without_the_value(value: object) -> None:
+    if value is None:
+        value = []
+        for _ in range(100_000):
+            value = [value]
+    async with Persist() as persist:
+        for call in (persist.set("k", value), persist.create("k", value)):
+            with pytest.raises(ValueError, match=r"'k': (text with|nested)") as raised:
+                await call
+            assert "SECRET" not in str(raised.value)
 
 
 @pytest.mark.parametrize("value", [object(), {1j: 2}, lambda: 0])

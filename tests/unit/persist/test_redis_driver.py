@@ -410,7 +410,9 @@ async def test_a_stalled_server_fails_its_callers_in_time_and_serves_again() -> 
             await queue.submit(Set("k", b"1", None), 50)
             await asyncio.to_thread(server.pause)
             began = asyncio.get_running_loop().time()
-            waiting = [queue.submit(op, 50) for op in (Set("k", b"2", None), Get("k"), Increment("n", 1, None))]
+            waiting = [
+                queue.submit(op, 50) for op in (Set("k", b"2", None), Get("k"), Increment("n", 1, None))
+            ]
             answers = await asyncio.gather(*waiting, return_exceptions=True)
             assert asyncio.get_running_loop().time() - began < 3
             assert all(isinstance(answer, StoreUnavailable) for answer in answers)
