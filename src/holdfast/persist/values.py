@@ -71,9 +71,15 @@ class Values:
             ValueError: a bad key or lifetime, or more than `max_bytes`.
             TypeError: the value cannot be encoded.
         """
-        full = self._full("create", key)
-        text = self._encoded("create", key, value)
-        op = Create(full, text, milliseconds(expires))
+        if not (type(key) is str and key.isascii() and 0 < len(key) <= 512 and "\0" not in key):
+            check_key("create", key)
+        try:
+            text = encode(value)
+        except UNENCODABLE as exc:
+            raise self._unencoded("create", key, exc) from None
+        if len(text) > self._max_bytes:
+            raise self._oversized("create", key, text)
+        op = Create(self._prefix + key, text, milliseconds(expires))
         core = self._core
         if not self._set_now or (created := core.now(op)) is LATER:
             created = await core.submit(op, len(text))

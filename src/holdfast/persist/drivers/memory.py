@@ -207,9 +207,11 @@ class MemoryDriver:
         self._rows[op.key] = (op.value, until, next(self._versions))
 
     def _create(self, op: Create) -> bool:
-        if self._live(op.key) is not None:
+        key, ttl = op.key, op.ttl
+        if key in self._rows and self._live(key) is not None:
             return False
-        self._put(op.key, op.value, self._until(op.ttl, op.key))
+        until = FOREVER if ttl is None else self._clock() + ttl * self._ms
+        self._rows[key] = (op.value, until, next(self._versions))
         return True
 
     def _replace(self, op: Replace) -> str | None:
