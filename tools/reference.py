@@ -161,7 +161,10 @@ def traits_table() -> str:
             row("expired rows are swept by Holdfast", lambda t: yes(t.sweeps)),
             row("tables are made without asking", lambda t: yes(t.auto_migrate)),
             row("answered at once, without a round trip", kinds),
-            row("batches beside each other", lambda t: str(t.lanes)),
+            row(
+                "batches beside each other",
+                lambda t: f"{t.lanes}, 1 of writes" if t.writes_in_one_lane else str(t.lanes),
+            ),
             row("batches behind each other in a lane", lambda t: str(t.pipeline)),
             row("operations in one batch, at most", lambda t: str(t.max_ops)),
             row("a walk over keys remembers what it listed", lambda t: yes(t.scan_repeats)),

@@ -49,9 +49,9 @@ class Batchable(Protocol):
 Op = TypeVar("Op", bound=Batchable)
 Apply: TypeAlias = Callable[[Sequence[Op], int], Awaitable[list[Any]]]
 
-EARLY_OPS = 8
+EARLY_OPS = 16
 """On a pipelined lane: write before the turn ends once this many wait and they are as many as those under way ..."""
-EARLY_FULL = 64
+EARLY_FULL = 128
 """... or once this many wait at all. One write a turn would keep client and server in lock-step, each idle in turn."""
 
 
@@ -63,6 +63,7 @@ class Batcher(Generic[Op]):
         name: what events and errors call the store.
         lanes: how many batches may be under way beside each other; an
             operation's lane follows from its key.
+        writes_in_one_lane: what is not repeatable keeps to the first lane.
         pipeline: how many may be under way behind each other in one lane. Where
             more than 1, `apply` must return a future, its batch already written.
         max_ops: operations in one batch.
@@ -77,6 +78,7 @@ class Batcher(Generic[Op]):
         *,
         name: str,
         lanes: int = 1,
+        writes_in_one_lane: bool = False,
         pipeline: int = 1,
         max_ops: int = 512,
         max_bytes: int = 4 << 20,
@@ -85,6 +87,7 @@ class Batcher(Generic[Op]):
     ) -> None:
         kind: type[_Lane[Op]] = _SerialLane if pipeline == 1 else _PipelinedLane
         bounds = _Bounds(max_ops, max_bytes, max_queued_ops, max_queued_bytes, pipeline)
+        self._writes_in_one_lane = writes_in_one_lane
         self._lanes = tuple(kind(apply, name, number, bounds) for number in range(lanes))
         if lanes == 1:
             self.submit = self._lanes[0].submit  # type: ignore[method-assign] # one call less for each operation
@@ -101,7 +104,11 @@ class Batcher(Generic[Op]):
             Overloaded: too much waits already; nothing was sent.
             Closed: before `start` or after `close`.
         """
-        return self._lanes[hash(op.key) % len(self._lanes)].submit(op, size)
+        lanes = self._lanes
+        lane = (
+            lanes[0] if self._writes_in_one_lane and not op.repeatable else lanes[hash(op.key) % len(lanes)]
+        )
+        return lane.submit(op, size)
 
     async def close(self) -> None:
         """Take nothing more, finish what was taken. Twice is once."""

@@ -91,6 +91,7 @@ class Core:
             self.driver.apply,
             name=traits.name,
             lanes=traits.lanes,
+            writes_in_one_lane=traits.writes_in_one_lane,
             pipeline=traits.pipeline,
             max_ops=traits.max_ops,
             max_bytes=traits.max_bytes,

@@ -19,7 +19,8 @@ Reads in the same batch may see any state in between. Operations on different
 keys are independent, and a batch is not a transaction: where a part is refused
 the rest stands.
 
-**Lanes.** The Batcher sends an operation down lane `hash(key) % traits.lanes`.
+**Lanes.** The Batcher sends an operation down lane `hash(key) % traits.lanes`
+(a write down lane 0 where `traits.writes_in_one_lane`).
 Batches of one lane never overlap, unless `traits.pipeline` is more than 1: then
 up to that many may be under way in one lane, `apply` must have handed its batch
 to the wire, in order, *before it returns its awaitable*, and the engine must
@@ -254,6 +255,7 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     clock: Literal["process", "machine", "server"]  # whose clock decides about expiry
     version_from_content: bool
     lanes: int = 1
+    writes_in_one_lane: bool = False  # writes keep to lane 0: fewer, larger commits; reads use all
     pipeline: int = 1  # batches under way at once in one lane
     max_ops: int = 512  # in one batch
     max_bytes: int = 4 << 20  # of keys and values in one batch; one larger operation goes alone

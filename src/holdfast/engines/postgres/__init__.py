@@ -1,14 +1,9 @@
 """Postgres over asyncpg: connections of our own rather than a pool.
 
 A pool resets its connections at every release and hands statements to whichever
-is free. Here a statement names its *lane*, one of `?lanes=` connections, on
-which statements wait for each other: what is sent down one lane happens in that
+is free. Here a statement names its *lane*, one of `?lanes=` connections (2 by
+default), on which statements wait for each other: what is sent down one lane happens in that
 order. Each lane keeps its prepared statements and mends itself.
-
-One lane is the default. A second splits the load into half as large batches,
-with a statement, a commit and a sync each: on two cores 32 tasks did half as
-much with it, and 256 the same. It pays where the server is far away or has
-cores to spare and one lane is never idle.
 
 URL options of Holdfast: `lanes`, `timeout` (seconds for one statement or one
 attempt to connect, 5), `pgbouncer=true`. The rest of the query is libpq's
@@ -56,7 +51,7 @@ class PostgresEngine:
         self,
         url: StoreURL,
         *,
-        lanes: int = 1,
+        lanes: int = 2,
         timeout: float = 5.0,
         pgbouncer: bool = False,
         sleep: Sleep = asyncio.sleep,
@@ -72,7 +67,7 @@ class PostgresEngine:
     @classmethod
     def from_url(cls, url: StoreURL) -> Self:
         """An engine for the URL, made without I/O."""
-        lanes = url.number("lanes", 1, least=1)
+        lanes = url.number("lanes", 2, least=1)
         if lanes != int(lanes) or lanes > 64:
             raise StoreMisconfigured(f"store URL {url}: lanes is a whole number from 1 to 64")
         timeout = url.number("timeout", 5.0, least=0.001)
