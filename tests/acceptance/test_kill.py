@@ -99,10 +99,19 @@ class Load:
             while self.successes < wanted:  # noqa: ASYNC110 - a count, not an event
                 await asyncio.sleep(0.005)
 
+    async def _stored(self, key: str) -> int:
+        """What is there; a connection beside the one that recovered may be a moment behind it."""
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    return await self.persist.get(key, int) or 0
+                except StoreUnavailable:
+                    await asyncio.sleep(0.05)
+
     async def check(self) -> None:
         """Nothing acknowledged is missing; nothing beyond what is unknown was applied."""
         for task in range(self.tasks):
-            stored = await self.persist.get(f"count:{task}", int) or 0
+            stored = await self._stored(f"count:{task}")
             least = self.acknowledged[task]
             most = least + self.unknown[task]
             assert least <= stored <= most, f"counter {task}: {stored} stored, {least} to {most} possible"

@@ -15,44 +15,60 @@ class Worker:
     def __init__(
         self, what: str, url: str, namespace: str, number: int, *, before: Iterable[str] = ()
     ) -> None:
+        # No buffers but ours: what `communicate` read past one would be lost, and with it an acknowledgement.
         self._process = subprocess.Popen(
             [*before, sys.executable, str(WORKER), what, url, namespace, str(number)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            bufsize=0,
         )
         assert self._process.stdout is not None
-        self._out = self._process.stdout
-        first = self._out.readline()
-        if first != "ready\n":
-            raise AssertionError(f"the worker did not start: {first}{self._process.communicate()[1]}")
+        assert self._process.stdin is not None
+        self._out, self._in = self._process.stdout, self._process.stdin
+        self._read = b""
+        if self._line() != "ready":
+            raise AssertionError("the worker did not start; its error is above")
+
+    def _line(self) -> str | None:
+        """The next whole line; None where the worker has ended and said no more."""
+        while b"\n" not in self._read:
+            more = self._out.read(65536)
+            if not more:
+                return None
+            self._read += more
+        line, _, self._read = self._read.partition(b"\n")
+        return line.decode()
+
+    def _rest(self) -> list[str]:
+        lines = []
+        while (line := self._line()) is not None:
+            lines.append(line)
+        return lines
 
     def go(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
+        self._in.write(b"go\n")
 
     def until(self, enough: Callable[[list[str]], bool]) -> list[str]:
         """The lines said so far, once they are enough."""
         lines: list[str] = []
         while not enough(lines):
-            line = self._out.readline()
-            assert line, f"the worker ended: {self._process.communicate()[1]}"
+            line = self._line()
+            assert line is not None, "the worker ended; its error is above"
             lines.append(line)
         return lines
 
     def kill(self) -> list[str]:
         """SIGKILL now; what had been said and not yet read."""
         self._process.kill()
-        rest = self._process.communicate(timeout=30)[0]
-        return [line for line in rest.splitlines(keepends=True) if line.endswith("\n")]
+        rest = self._rest()
+        self._process.wait(timeout=30)
+        return rest
 
     def finish(self) -> list[list[str]]:
         """Everything it said, as words, once it has ended well."""
-        out, err = self._process.communicate(timeout=120)
-        assert self._process.returncode == 0, err
-        return [line.split() for line in out.splitlines()]
+        lines = self._rest()
+        assert self._process.wait(timeout=30) == 0, "the worker failed; its error is above"
+        return [line.split() for line in lines]
 
     def __enter__(self) -> Self:
         return self
@@ -60,4 +76,6 @@ class Worker:
     def __exit__(self, *exc: object) -> None:
         if self._process.poll() is None:
             self._process.kill()
-            self._process.communicate(timeout=30)
+        self._process.wait(timeout=30)
+        self._out.close()
+        self._in.close()

@@ -321,6 +321,36 @@ async def test_a_connection_that_never_works_is_made_again_after_a_pause_and_nob
     await lane.close()
 
 
+async def test_a_lane_that_is_back_hurries_the_others() -> None:
+    pausing = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        pausing.set()
+        await asyncio.Event().wait()  # a pause that only being hurried ends
+
+    down = True
+    tries = 0
+
+    async def connect() -> Any:
+        nonlocal tries
+        tries += 1
+        if down and tries > 1:
+            raise StoreUnavailable("down")
+        return Gone()
+
+    mended: list[int] = []
+    lane = Lane(connect, timeout=60, named=True, mended=lambda: mended.append(tries), sleep=sleep)
+    await lane.open()
+    with pytest.raises(StoreUnavailable):
+        await lane.fetch("SELECT 1", ())
+    await pausing.wait()
+    down = False
+    lane.hurry()
+    await until(lambda: mended == [3])
+    await lane.close()
+    lane.hurry()  # closed: nothing to hurry
+
+
 class Gone:
     """A connection that has ended by the time it is used."""
 

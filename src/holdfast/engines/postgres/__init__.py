@@ -61,7 +61,8 @@ class PostgresEngine:
         self.pgbouncer = pgbouncer
         self._timeout = timeout
         self._lanes = [
-            Lane(self._connect, timeout=timeout, named=not pgbouncer, sleep=sleep) for _ in range(lanes)
+            Lane(self._connect, timeout=timeout, named=not pgbouncer, mended=self._hurry, sleep=sleep)
+            for _ in range(lanes)
         ]
 
     @classmethod
@@ -85,6 +86,11 @@ class PostgresEngine:
         if failed:
             await self.close()
             raise failed[0]
+
+    def _hurry(self) -> None:
+        """One lane is back: the others need not wait out their pauses."""
+        for lane in self._lanes:
+            lane.hurry()
 
     async def close(self) -> None:
         """End every lane; twice is once."""

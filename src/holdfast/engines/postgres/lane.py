@@ -46,16 +46,25 @@ class Lane:
         timeout: seconds that a statement may take.
         named: keep prepared statements by name on the server; false behind
             pgbouncer, where the next statement may meet another server.
+        mended: called when a lost connection was got back.
         sleep: pauses between tries.
     """
 
     def __init__(
-        self, connect: Connect, *, timeout: float, named: bool, sleep: Sleep = asyncio.sleep
+        self,
+        connect: Connect,
+        *,
+        timeout: float,
+        named: bool,
+        mended: Callable[[], None] = lambda: None,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._connect = connect
         self._timeout = timeout
         self._name = None if named else ""
+        self._mended = mended
         self._sleep = sleep
+        self._resting: asyncio.Future[None] | None = None  # the pause between two tries
         self._turn = asyncio.Lock()
         # INVARIANT: exactly one of these: a connection; a task that mends (and no
         # connection); neither, which is before `open` and after `close`.
@@ -222,12 +231,23 @@ class Lane:
                 pause = await self._pause(pause)
             self._mending = None
             self._adopt(connection, attempts)
+            self._mended()
         finally:
             self._tried.set()
 
     async def _pause(self, seconds: float) -> float:
-        await self._sleep(seconds * random.uniform(0.5, 1.0))
+        """Rest, unless hurried; the next pause."""
+        self._resting = asyncio.ensure_future(self._sleep(seconds * random.uniform(0.5, 1.0)))
+        try:
+            await asyncio.wait({self._resting})
+        finally:
+            self._resting.cancel()
         return min(seconds * 2, LONGEST_PAUSE)
+
+    def hurry(self) -> None:
+        """Try now instead of after the pause: another lane has found the server."""
+        if self._resting is not None:
+            self._resting.cancel()
 
     async def _ready(self) -> Any:
         if self._connection is not None:
