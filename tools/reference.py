@@ -56,7 +56,8 @@ def _listed(match: re.Match[str]) -> str:
 def signature(name: str, thing: Any) -> str:
     text = f"{name}{inspect.signature(thing)}"
     text = re.sub(r"\b(?:holdfast|collections|typing|datetime)(?:\.\w+)*\.(\w+)", r"\1", text)
-    text = re.sub(r"\(self,? ?", "(", text).replace("'", "").replace("<Keep.KEEP: keep>", "KEEP")
+    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)  # annotations are text; defaults keep their quotes
+    text = re.sub(r"\(self,? ?", "(", text).replace("'", '"')
     if inspect.iscoroutinefunction(thing):
         text = f"await {text}"
     return f"```text\n{text}\n```\n"
