@@ -86,7 +86,7 @@ def persist_page() -> str:
     parts = ["# `holdfast` and `holdfast.persist`\n", NOTE]
     parts += class_page(persist.Persist, "Persist")
     parts += class_page(hold.Holdfast, "Holdfast")
-    parts += ["## `Entry`\n", f"```python\n{_source(persist.Entry)}```\n"]
+    parts += ["## `Entry`\n", f"```text\n{inspect.getsource(persist.Entry)}```\n"]
     parts += [
         "## `KEEP`\n",
         "Leave the remaining expiry as it is; the default of `set`, `replace` and `update`.\n",
@@ -98,14 +98,6 @@ def persist_page() -> str:
     parts += ["## `reserved`\n", signature("reserved", persist.reserved), prose(persist.reserved) + "\n"]
     parts.append("\nExceptions are in [errors](errors.md).\n")
     return "\n".join(parts)
-
-
-def _source(kind: type) -> str:
-    """The class as written, with the imports that let the block stand alone."""
-    return (
-        'from typing import Generic, TypeVar\n\nimport msgspec\n\nT = TypeVar("T")\n\n\n'
-        + inspect.getsource(kind)
-    )
 
 
 def errors_page() -> str:
