@@ -37,7 +37,7 @@ EARLY_FULL = 128
 """... or once this many wait at all. One write a turn would keep client and server in lock-step, each idle in turn."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bounds:
     """What one batch, one lane's queue and one lane's wire may hold; see `Batcher`."""
 
