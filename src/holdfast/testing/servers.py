@@ -172,7 +172,7 @@ class PostgresServer(ServerProcess):
                 [str(binaries / "postgres"), "-V"], user=user, cwd="/", capture_output=True, check=True
             )
         except (OSError, subprocess.CalledProcessError):
-            pass
+            pass  # that user cannot run them where they are: copied below
         else:
             return binaries
         copy = self.directory / "wheel" / "install"

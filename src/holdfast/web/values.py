@@ -162,7 +162,7 @@ class Values:
                         key, msgspec.Raw(value), version=version, expires=expires
                     )
                 except VersionConflict:
-                    continue
+                    continue  # another of those named may be the live one
             raise _failed()
         for _ in range(TRIES):
             entry = await self._persist.entry(key, msgspec.Raw)
@@ -173,7 +173,7 @@ class Values:
                     key, msgspec.Raw(value), version=entry.version, expires=expires
                 )
             except VersionConflict:
-                continue
+                continue  # any version will do: read the new one
         raise Problem("overloaded", "The value changes too fast.", maybe_applied=False)
 
     async def delete(self, request: Request, key: str) -> Response:

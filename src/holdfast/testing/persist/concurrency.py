@@ -192,7 +192,7 @@ class ConcurrencyCases(SuiteCore):
             try:
                 line.submit(s.place(Set("late", b"1", None)))
             except Closed:
-                pass
+                pass  # as it should be
             else:
                 raise AssertionError("a closed line took an operation")
         assert len(await s.keys()) == 200
