@@ -15,7 +15,7 @@ from tests.acceptance.served import TOKEN, Served
 from holdfast.testing.servers import RedisServer, ServerMissing
 
 playwright = pytest.importorskip("playwright.sync_api")
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright  # noqa: E402
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright  # noqa: E402
 
 pytestmark = pytest.mark.browser
 
@@ -72,7 +72,7 @@ class Watched:
         page.add_init_script(WATCH)
         page.on("console", self._said)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("requestfailed", lambda request: self.complaints.append(f"{request.url}: {request.failure}"))
+        page.on("requestfailed", self._failed)
         page.on("request", lambda request: self._asked(request.url))
 
     def _said(self, message: ConsoleMessage) -> None:
@@ -82,6 +82,11 @@ class Watched:
         )
         if message.type in ("error", "warning") and expected is None:
             self.complaints.append(message.text)
+
+    def _failed(self, request: Request) -> None:
+        # Whoever leaves a page gives up what it was still fetching: its icon, its poll.
+        if request.failure != "net::ERR_ABORTED":
+            self.complaints.append(f"{request.url}: {request.failure}")
 
     def _asked(self, url: str) -> None:
         if not url.startswith(self.url):
