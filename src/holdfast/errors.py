@@ -10,12 +10,16 @@
     │   │   └── MissingExtra      the client library is not installed; the message is the pip line
     │   ├── NotMigrated           the tables are missing or old; the message says how to make them
     │   └── Closed                used before it was opened or after it was closed
-    └── PersistError
-        ├── DuplicateKey          `create` found a live value
-        ├── VersionConflict       the value is not the version named, or is gone
-        ├── InvalidConversion     what is stored is not what was asked for
-        ├── LockBusy              the lock was not free in time
-        └── LockLost              the lock's lease ended under its holder
+    ├── PersistError
+    │   ├── DuplicateKey          `create` found a live value
+    │   ├── VersionConflict       the value is not the version named, or is gone
+    │   ├── InvalidConversion     what is stored is not what was asked for
+    │   ├── LockBusy              the lock was not free in time
+    │   └── LockLost              the lock's lease ended under its holder
+    └── ChannelError
+        ├── TopicRefused          no channel serves the topic, or it keeps no history
+        ├── HistoryLost           what came after the position is no longer all there
+        └── MessageTooLarge       the payload is above the limit; nothing was kept or sent
 
 Wrong arguments are `ValueError` and `TypeError`, as everywhere in Python.
 """
@@ -26,12 +30,15 @@ import copy
 from typing import TypeVar
 
 __all__ = [
+    "ChannelError",
     "Closed",
     "DuplicateKey",
+    "HistoryLost",
     "HoldfastError",
     "InvalidConversion",
     "LockBusy",
     "LockLost",
+    "MessageTooLarge",
     "MissingExtra",
     "NotMigrated",
     "Overloaded",
@@ -39,6 +46,7 @@ __all__ = [
     "StoreError",
     "StoreMisconfigured",
     "StoreUnavailable",
+    "TopicRefused",
     "VersionConflict",
 ]
 
@@ -109,6 +117,22 @@ class LockBusy(PersistError):
 
 class LockLost(PersistError):
     """The lock's lease ended, or was taken, while its holder was at work."""
+
+
+class ChannelError(HoldfastError):
+    """A fact about one topic."""
+
+
+class TopicRefused(ChannelError):
+    """No channel serves the topic, or the one that does keeps no history."""
+
+
+class HistoryLost(ChannelError):
+    """What was said after the position is no longer all there."""
+
+
+class MessageTooLarge(ChannelError, ValueError):
+    """The payload is above the limit; nothing was kept or sent."""
 
 
 _E = TypeVar("_E", bound=BaseException)

@@ -21,6 +21,7 @@ WORDS = r"holdfast(\.errors|\.store|\.events)"
 PURE = r"__future__|abc|bisect|collections(\..*)?|copy|dataclasses|datetime|decimal|difflib|enum|functools|hashlib"
 PURE += r"|importlib(\..*)?|itertools|json|math|operator|random|re|secrets|string|sys|time|types|typing|urllib\.parse"
 CONTRACT = r"holdfast\.persist\.(driver|migrations|waves)"
+TALK = r"holdfast\.channels\.(driver|migrations)"
 
 # The first row whose pattern matches a module's name says what it may import.
 RULES: list[tuple[str, str]] = [
@@ -29,7 +30,7 @@ RULES: list[tuple[str, str]] = [
     (r"holdfast\.events", rf"{PURE}|logging|msgspec"),
     (r"holdfast", r"__future__|typing|holdfast\.hold"),
     (r"holdfast\.coalesce(\..*)?", rf"{PURE}|asyncio|{WORDS}|holdfast\.coalesce.*|holdfast"),
-    (r"holdfast\.engines", rf"{PURE}|asyncio|{WORDS}"),
+    (r"holdfast\.engines(\.notes)?", rf"{PURE}|asyncio|{WORDS}"),
     (
         r"holdfast\.engines\.(\w+)(\..*)?",
         rf"{PURE}|.+|!holdfast|{WORDS}|holdfast|holdfast\.engines\.\1(\..*)?",
@@ -41,30 +42,52 @@ RULES: list[tuple[str, str]] = [
     (r"holdfast\.persist\.registry", rf"{PURE}|msgspec|{CONTRACT}|holdfast\.(errors|store)"),
     (
         r"holdfast\.persist\.drivers\.([a-z]+)(_.*|\..*)?",
-        rf"{PURE}|.+|!holdfast|!asyncio\b|{WORDS}|holdfast|{CONTRACT}|holdfast\.engines(\.\1(\..*)?)?"
+        rf"{PURE}|.+|!holdfast|!asyncio\b|{WORDS}|holdfast|{CONTRACT}|holdfast\.engines(\.notes|\.\1(\..*)?)?"
         r"|holdfast\.persist\.drivers\.\1(_.*|\..*)?|asyncio",
     ),
     (
         r"holdfast\.persist(\..*)?",
         rf"{PURE}|asyncio|inspect|msgspec|os|{WORDS}|holdfast|holdfast\.coalesce|holdfast\.persist(?!\.drivers)(\..*)?",
     ),
+    (
+        r"holdfast\.channels\.(protocol|recovery|frames|driver|migrations)",
+        rf"{PURE}|base64|binascii|msgspec|{TALK}|holdfast\.channels\.(protocol|recovery|frames)|holdfast\.(errors|store)",
+    ),
+    (r"holdfast\.channels\.registry", rf"{PURE}|msgspec|{TALK}|holdfast\.(errors|store)"),
+    (
+        r"holdfast\.channels\.drivers\.([a-z]+)(_.*|\..*)?",
+        rf"{PURE}|.+|!holdfast|{WORDS}|holdfast|{TALK}|holdfast\.engines(\.notes|\.\1(\..*)?)?"
+        r"|holdfast\.channels\.drivers\.\1(_.*|\..*)?",
+    ),
+    (
+        r"holdfast\.channels\.transports(\..*)?",
+        rf"{PURE}|.+|!holdfast|{WORDS}|holdfast|holdfast\.channels(?!\.drivers)(\..*)?",
+    ),
+    (
+        r"holdfast\.channels(\..*)?",
+        rf"{PURE}|asyncio|hmac|inspect|msgspec|{WORDS}|holdfast|holdfast\.coalesce|holdfast\.channels(?!\.drivers)(\..*)?",
+    ),
     (r"holdfast\.(asgi|settings)", rf"{PURE}|.+|!holdfast|holdfast\.(errors|store)"),
-    (r"holdfast\.hold", rf"{PURE}|.+|!holdfast|{WORDS}|holdfast\.asgi|holdfast\.persist(\.driver)?"),
+    (
+        r"holdfast\.hold",
+        rf"{PURE}|.+|!holdfast|{WORDS}|holdfast\.asgi|holdfast\.(persist|channels)(\.driver)?",
+    ),
     (r"holdfast\.testing(\..*)?", r".+"),
     (
         r"holdfast\.(cli|web|__main__)(\..*)?",
-        rf"{PURE}|.+|!holdfast|{WORDS}|holdfast|holdfast\.(cli|web|settings|hold|asgi|persist)(?!\.)|holdfast\.(cli|web)\..*"
-        r"|holdfast\.persist\.(migrations|registry)",
+        rf"{PURE}|.+|!holdfast|{WORDS}|holdfast|holdfast\.(cli|web|settings|hold|asgi|persist|channels)(?!\.)|holdfast\.(cli|web)\..*"
+        r"|holdfast\.(persist|channels)\.(migrations|registry)",
     ),
 ]
 CLIENTS = {
-    "redis": r"holdfast\.engines\.redis.*|holdfast\.persist\.drivers\.redis.*|holdfast\.testing\..*",
-    "hiredis": r"holdfast\.engines\.redis.*|holdfast\.persist\.drivers\.redis.*",
-    "asyncpg": r"holdfast\.engines\.postgres.*|holdfast\.persist\.drivers\.postgres.*|holdfast\.testing\..*",
-    "sqlite3": r"holdfast\.engines\.sqlite.*|holdfast\.persist\.drivers\.sqlite.*",
-    "sqlalchemy": r"holdfast\.engines\.sqlalchemy.*|holdfast\.persist\.drivers\.sqlalchemy.*",
+    "redis": r"holdfast\.engines\.redis.*|holdfast\.(persist|channels)\.drivers\.redis.*|holdfast\.testing\..*",
+    "hiredis": r"holdfast\.engines\.redis.*|holdfast\.(persist|channels)\.drivers\.redis.*",
+    "asyncpg": r"holdfast\.engines\.postgres.*|holdfast\.(persist|channels)\.drivers\.postgres.*|holdfast\.testing\..*",
+    "sqlite3": r"holdfast\.engines\.sqlite.*|holdfast\.(persist|channels)\.drivers\.sqlite.*",
+    "sqlalchemy": r"holdfast\.engines\.sqlalchemy.*|holdfast\.(persist|channels)\.drivers\.sqlalchemy.*",
     "starlette": r"holdfast\.web.*",
-    "uvicorn": r"holdfast\.web.*",
+    "uvicorn": r"holdfast\.web.*|holdfast\.channels\.transports\.uvicorn",
+    "websockets": r"holdfast\.channels\.transports\..*",
     "jinja2": r"holdfast\.web.*",
     "prometheus_client": r"holdfast\.web.*",
     "click": r"holdfast\.cli.*|holdfast\.__main__",

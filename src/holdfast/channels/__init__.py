@@ -1,0 +1,1 @@
+"""Live rooms that forget nothing: see `holdfast.channels.api`."""

@@ -1,0 +1,1 @@
+"""One module per engine; `channels.registry` is the only place that names them."""
