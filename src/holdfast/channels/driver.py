@@ -142,7 +142,7 @@ class Edit(msgspec.Struct, frozen=True, gc=False):
 
 
 class Erase(msgspec.Struct, frozen=True, gc=False):
-    """Overwrite a live message's payload with nothing, under the next offset. Outcome: `Changed`, or None: no such one."""
+    """Erase a live message's payload, under the next offset. Outcome: `Changed`, or None: no such one."""
 
     key: str
     id: str | None = None
@@ -206,7 +206,7 @@ class Trim(msgspec.Struct, frozen=True, gc=False):
 
 
 class Clear(msgspec.Struct, frozen=True, gc=False):
-    """Forget a topic's whole log; the next message begins a new epoch. Outcome: whether there was one. Not announced."""
+    """Forget a topic's whole log; the next message begins a new epoch. Outcome: whether there was one."""
 
     key: str
     repeatable: ClassVar[bool] = False

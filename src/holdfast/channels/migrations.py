@@ -63,7 +63,8 @@ MIGRATIONS: dict[str, tuple[Migration, ...]] = {
                 " changed INTEGER,"
                 " PRIMARY KEY (number, position)) WITHOUT ROWID",
                 "CREATE UNIQUE INDEX holdfast_messages_id ON holdfast_messages (number, id) WHERE id IS NOT NULL",
-                "CREATE INDEX holdfast_messages_changed ON holdfast_messages (number, changed) WHERE changed IS NOT NULL",
+                "CREATE INDEX holdfast_messages_changed ON holdfast_messages (number, changed)"
+                " WHERE changed IS NOT NULL",
             ),
         ),
     ),
@@ -91,7 +92,8 @@ MIGRATIONS: dict[str, tuple[Migration, ...]] = {
                 " changed bigint,"
                 " PRIMARY KEY (number, position))",
                 "CREATE UNIQUE INDEX holdfast_messages_id ON holdfast_messages (number, id) WHERE id IS NOT NULL",
-                "CREATE INDEX holdfast_messages_changed ON holdfast_messages (number, changed) WHERE changed IS NOT NULL",
+                "CREATE INDEX holdfast_messages_changed ON holdfast_messages (number, changed)"
+                " WHERE changed IS NOT NULL",
             ),
         ),
     ),

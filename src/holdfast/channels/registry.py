@@ -13,8 +13,8 @@ from typing import Any, cast
 
 import msgspec
 
-from holdfast.errors import MissingExtra, StoreMisconfigured
 from holdfast.channels.driver import Driver
+from holdfast.errors import MissingExtra, StoreMisconfigured
 from holdfast.store import StoreURL, closest, masked
 
 __all__ = ["SCHEMES", "driver_for", "schemes"]
