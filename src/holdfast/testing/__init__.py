@@ -3,6 +3,7 @@
 ==================  ===================================================================
 `PersistSuite`      every promise of a persist driver, as one pytest class
 `PersistModel`      the same as a dict and a clock, to judge made-up histories by
+`ChannelsSuite`     every promise of a channels driver, likewise
 `faults`            drivers that delay, drop, fail the nth call, die mid-batch
 `ManualClock`       time that a test moves
 `RedisServer`,      throw-away servers: started, killed, paused, started again
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from holdfast.testing import faults as faults
+    from holdfast.testing.channels_suite import ChannelsSuite as ChannelsSuite
     from holdfast.testing.clock import ManualClock as ManualClock
     from holdfast.testing.persist.model import PersistModel as PersistModel
     from holdfast.testing.persist_suite import PersistSuite as PersistSuite
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from holdfast.testing.servers import ServerMissing as ServerMissing
 
 __all__ = [
+    "ChannelsSuite",
     "ManualClock",
     "PersistModel",
     "PersistSuite",
@@ -38,6 +41,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ChannelsSuite": "channels_suite",
     "ManualClock": "clock",
     "PersistModel": "persist.model",
     "PersistSuite": "persist_suite",
