@@ -9,6 +9,10 @@ URL options of Holdfast: `lanes`, `timeout` (seconds for one statement or one
 attempt to connect, 5), `pgbouncer=true`. The rest of the query is libpq's
 (`sslmode`, `host`, `target_session_attrs`, ...) and then the session's settings.
 
+What is announced (`listen`) comes over one further connection, made when the
+first hearer comes: to `?listen=URL` where that is given, for LISTEN does not
+pass a pgbouncer that pools transactions.
+
 With `?pgbouncer=true` nothing is left behind in a session: no named prepared
 statements, no settings at start-up; transaction pooling is safe, statement
 pooling too. It costs a parse and a plan for each statement.
@@ -18,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -27,10 +31,11 @@ import asyncpg
 from holdfast.engines.postgres import doctor, failures, ledger
 from holdfast.engines.postgres.failures import StatementRefused
 from holdfast.engines.postgres.lane import Lane, Sleep
+from holdfast.engines.postgres.listening import Heard, Hearing, Listening
 from holdfast.errors import StoreError, StoreMisconfigured
 from holdfast.store import Finding, Health, Migration, StoreURL
 
-__all__ = ["PostgresEngine", "StatementRefused"]
+__all__ = ["Hearing", "PostgresEngine", "StatementRefused"]
 
 _SESSION = {
     # A batch's arrays differ in length each time, and the plan must not: every
@@ -54,6 +59,7 @@ class PostgresEngine:
         lanes: int = 2,
         timeout: float = 5.0,
         pgbouncer: bool = False,
+        listen: StoreURL | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.url = url
@@ -64,6 +70,9 @@ class PostgresEngine:
             Lane(self._connect, timeout=timeout, named=not pgbouncer, mended=self._hurry, sleep=sleep)
             for _ in range(lanes)
         ]
+        self.listens = listen is not None or not pgbouncer
+        self._listen_url = listen
+        self._listening = Listening(self._connect_to_listen, timeout=timeout, sleep=sleep)
 
     @classmethod
     def from_url(cls, url: StoreURL) -> Self:
@@ -72,7 +81,11 @@ class PostgresEngine:
         if lanes != int(lanes) or lanes > 64:
             raise StoreMisconfigured(f"store URL {url}: lanes is a whole number from 1 to 64")
         timeout = url.number("timeout", 5.0, least=0.001)
-        return cls(url, lanes=int(lanes), timeout=timeout, pgbouncer=url.flag("pgbouncer"))
+        listen = url.options.get("listen")
+        direct = None if listen is None else StoreURL.parse(listen, foreign=True)
+        if direct is not None and direct.scheme not in ("postgresql", "postgres"):
+            raise StoreMisconfigured(f"store URL {url}: listen is a postgresql:// URL, escaped")
+        return cls(url, lanes=int(lanes), timeout=timeout, pgbouncer=url.flag("pgbouncer"), listen=direct)
 
     async def open(self) -> None:
         """Connect every lane.
@@ -91,14 +104,25 @@ class PostgresEngine:
         """One lane is back: the others need not wait out their pauses."""
         for lane in self._lanes:
             lane.hurry()
+        self._listening.hurry()
 
     async def close(self) -> None:
-        """End every lane; twice is once."""
-        await asyncio.gather(*(lane.close() for lane in self._lanes))
+        """End every lane and every hearing; twice is once."""
+        await asyncio.gather(self._listening.close(), *(lane.close() for lane in self._lanes))
 
     def fetch(self, lane: int, sql: str, *args: Any) -> Coroutine[Any, Any, list[Any]]:
         """The rows of one statement down one lane; see `Lane.fetch`. A transaction of its own."""
         return self._lanes[lane].fetch(sql, args)
+
+    async def listen(self, channel: str, heard: Heard, lost: Callable[[], None]) -> Hearing:
+        """Call `heard` with each payload that is announced in `channel`; see `engines.postgres.listening`.
+
+        Only where `listens` is true. `lost` is called when some may have been missed.
+
+        Raises:
+            StoreError: the server cannot be reached; nothing is heard.
+        """
+        return await self._listening.listen(channel, heard, lost)
 
     @asynccontextmanager
     async def aside(self) -> AsyncIterator[Any]:
@@ -150,3 +174,10 @@ class PostgresEngine:
             return await asyncpg.connect(self.url.text, timeout=self._timeout, server_settings=_SESSION)
         except Exception as exc:
             raise failures.of_connecting(exc, self.url) from exc
+
+    async def _connect_to_listen(self) -> Any:
+        where = self._listen_url or self.url
+        try:
+            return await asyncpg.connect(where.text, timeout=self._timeout)
+        except Exception as exc:
+            raise failures.of_connecting(exc, where) from exc
