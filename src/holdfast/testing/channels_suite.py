@@ -18,10 +18,16 @@ that it hands to the driver, and nothing waits. `via_now = True` asks through
 
 from __future__ import annotations
 
+from holdfast.testing.channels.announcements import AnnouncementCases
 from holdfast.testing.channels.append import AppendCases
+from holdfast.testing.channels.batches import BatchCases
+from holdfast.testing.channels.changes import ChangeCases
+from holdfast.testing.channels.concurrency import ConcurrencyCases
 from holdfast.testing.channels.lifecycle import LifecycleCases
 from holdfast.testing.channels.reads import ReadCases
+from holdfast.testing.channels.retention import RetentionCases
 from holdfast.testing.channels.text import TextCases
+from holdfast.testing.channels.topics import TopicCases
 
 __all__ = ["ChannelsSuite"]
 
@@ -31,5 +37,11 @@ class ChannelsSuite(
     AppendCases,
     TextCases,
     ReadCases,
+    ChangeCases,
+    RetentionCases,
+    TopicCases,
+    BatchCases,
+    ConcurrencyCases,
+    AnnouncementCases,
 ):
     """Subclass it and say how a driver is made; see the module's docstring."""

@@ -74,7 +74,7 @@ class LifecycleCases(SuiteCore):
                 await asyncio.gather(*(driver.migrate() for driver in drivers))
                 for driver in drivers:
                     assert list(await driver.pending()) == []
-                    (page,) = await driver.apply([Topics("nobody's:", None, 1)])
+                    (page,) = await driver.apply([Topics("nobody:c:", None, 1)])
                     assert not page.topics
 
         self.run(work)

@@ -70,6 +70,7 @@ class Subject:
         self.space = space  # the namespace; all that a case stores starts with it
         self.prefix = f"{space}:c:"
         self.clock = clock
+        self.spaces = [space]  # what is emptied in the end
         self.patience = (
             driver.traits.latency + 10.0
         )  # seconds until what was announced is heard, at the worst
@@ -187,23 +188,27 @@ class Subject:
     # --- more of it ---
 
     async def leave_nothing(self) -> None:
-        """Forget every topic whose name starts with the namespace."""
-        while True:
-            (page,) = await self.driver.apply([Topics(self.space, None, 500)])
-            if not page.topics:
-                return
-            most = self.driver.traits.max_ops
-            doomed: list[Operation] = [Clear(topic.key) for topic in page.topics]
-            for start in range(0, len(doomed), most):
-                await self.driver.apply(doomed[start : start + most])
+        """Forget every topic of the namespace, and of the ones that `elsewhere` made."""
+        most = self.driver.traits.max_ops
+        for space in self.spaces:
+            for _ in range(100):
+                (page,) = await self.driver.apply([Topics(f"{space}:c:", None, most)])
+                if not page.topics:
+                    break
+                doomed: list[Operation] = [Clear(topic.key) for topic in page.topics]
+                for start in range(0, len(doomed), most):
+                    await self.driver.apply(doomed[start : start + most])
+            else:
+                raise AssertionError("topics that were cleared are listed still")
 
     def beside(self, driver: Driver) -> Subject:
         """Another driver over the same topics and the same clock."""
         return Subject(driver, space=self.space, clock=self.clock, via_now=self._via_now)
 
     def elsewhere(self, space: str) -> Subject:
-        """The same driver in another namespace, whose name starts with this one's, so that it is emptied too."""
-        return Subject(self.driver, space=self.space + space, clock=self.clock, via_now=self._via_now)
+        """The same driver in another namespace, which is emptied together with this one."""
+        self.spaces.append(space)
+        return Subject(self.driver, space=space, clock=self.clock, via_now=self._via_now)
 
     @asynccontextmanager
     async def batcher(self, driver: Driver | None = None) -> AsyncIterator[Batcher[Operation]]:
