@@ -23,11 +23,14 @@ import msgspec
 
 __all__ = [
     "BatchApplied",
+    "ChannelCrashed",
     "Connected",
     "Disconnected",
     "Event",
     "Listener",
+    "MessageRefused",
     "OperationApplied",
+    "ReaderDropped",
     "Swept",
     "listeners",
     "publish",
@@ -72,7 +75,37 @@ class Swept(msgspec.Struct, frozen=True):
     removed: int
 
 
-Event: TypeAlias = BatchApplied | OperationApplied | Connected | Disconnected | Swept
+class ChannelCrashed(msgspec.Struct, frozen=True):
+    """A callback or handler of a channel raised; its client was told to join anew."""
+
+    topic: str
+    where: str  # the event that was handled, or the callback's name
+    error: str  # class name of what was raised
+
+
+class MessageRefused(msgspec.Struct, frozen=True):
+    """A client asked for something that the store did not do."""
+
+    where: str  # "join", "handle", ...
+    error: str
+
+
+class ReaderDropped(msgspec.Struct, frozen=True):
+    """A client read too slowly and was disconnected; it resumes by its position."""
+
+    unread: int  # bytes that waited for it
+
+
+Event: TypeAlias = (
+    BatchApplied
+    | OperationApplied
+    | Connected
+    | Disconnected
+    | Swept
+    | ChannelCrashed
+    | MessageRefused
+    | ReaderDropped
+)
 Listener: TypeAlias = Callable[[Event], None]
 
 listeners: Final[list[Listener]] = []

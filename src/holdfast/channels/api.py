@@ -1,0 +1,317 @@
+"""`Channels`: live rooms whose messages are saved before they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+import msgspec
+
+from holdfast.channels import notes
+from holdfast.channels.channel import Channel, Connect, Keep, User
+from holdfast.channels.driver import (
+    Changed,
+    Clear,
+    Driver,
+    Edit,
+    Entry,
+    Erase,
+    Find,
+    Found,
+    Log,
+    Read,
+    TopicPage,
+    Topics,
+    Traits,
+)
+from holdfast.channels.hub import LEASE, Hub
+from holdfast.channels.limits import Limits
+from holdfast.channels.payloads import encode
+from holdfast.channels.presence import Presence
+from holdfast.channels.recovery import Position, is_given, recoverable
+from holdfast.channels.registry import driver_for
+from holdfast.channels.routing import Route, Routes, check_topic
+from holdfast.errors import HistoryLost, TopicRefused
+from holdfast.store import Finding, Health, Migration, masked
+
+__all__ = ["Channels", "Message", "TopicInfo"]
+
+Authenticate: TypeAlias = Callable[[Connect], User | Awaitable[User | None] | None]
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+PAGE = 200
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A kept message as it is now."""
+
+    id: str  # its publisher's, or its position
+    position: str  # opaque
+    event: str
+    payload: dict[str, Any]
+    at: float  # seconds since 1970 when it was kept
+    edited: bool
+
+
+class TopicInfo(msgspec.Struct, frozen=True):
+    """A topic with a history."""
+
+    topic: str
+    messages: int  # kept, roughly
+    at: float  # seconds since 1970 of its latest message
+    members: int  # in this process
+
+
+class Channels:
+    """Rooms for an application: an async context manager, and an ASGI app for the socket.
+
+    ::
+
+        channels = Channels("sqlite:///app.db", [ChatRoom])
+        async with channels:
+            app.mount("/socket", channels)     # /socket/websocket and /socket/longpoll
+            await channels.publish("chat_room:lobby", "new_message", {"name": "Ada", "message": "Hello"})
+
+    Args:
+        store: a URL, or a `channels` driver made by hand.
+        channels: the `Channel` classes. Of several whose patterns fit a topic the
+            first serves it; one that names it exactly goes before.
+        connect: asked about every connection: answers the `User`, or None for
+            nobody in particular, or raises `Refuse`.
+        namespace: keeps applications apart in one store.
+        origins: whose pages may connect: None, those of the host that is asked;
+            ``"*"``, all; or a list such as ``["https://alice.example"]``. Who
+            sends no Origin is no browser and is let in.
+        limits: how much a client may ask for.
+        auto_migrate: as for `Persist`.
+
+    Raises, from operations:
+        TopicRefused: no channel serves the topic, or it keeps no history.
+        StoreUnavailable: `maybe_applied` tells whether it may have happened.
+        Closed: outside `async with`.
+    """
+
+    def __init__(
+        self,
+        store: str | Driver = "memory://",
+        channels: Iterable[type[Channel]] = (),
+        *,
+        connect: Authenticate | None = None,
+        namespace: str = "holdfast",
+        origins: str | Sequence[str] | None = None,
+        limits: Limits | None = None,
+        auto_migrate: bool | None = None,
+        lease: float = LEASE,
+    ) -> None:
+        driver = driver_for(store)
+        self._driver = driver
+        self._store = masked(store) if isinstance(store, str) else driver.traits.name
+        self.connect = connect
+        self.origins = origins
+        self.hub = Hub(
+            driver,
+            Routes(channels),
+            namespace=namespace.replace("%", "%25").replace(":", "%3A"),
+            limits=limits or Limits(),
+            auto_migrate=auto_migrate,
+            lease=lease,
+        )
+        self._app: Callable[[Scope, Receive, Send], Awaitable[None]] | None = None
+
+    # --- life ---
+
+    async def open(self) -> None:
+        """Open the store; `async with` does so. No connection is served before."""
+        await self.hub.open()
+
+    async def close(self) -> None:
+        """Tell every client to come back (1012), drain what waits to be stored, close the store. Twice is once."""
+        await self.hub.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        await self.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI app: ``<mount>/websocket`` and ``<mount>/longpoll``."""
+        if self._app is None:
+            from holdfast.channels.transports.asgi import endpoint  # the wire is nobody's who only publishes
+
+            self._app = endpoint(self)
+        await self._app(scope, receive, send)
+
+    @property
+    def store(self) -> str:
+        """The store's URL, its password masked."""
+        return self._store
+
+    @property
+    def traits(self) -> Traits:
+        """What the store promises."""
+        return self._driver.traits
+
+    async def migrate(self) -> Sequence[Migration]:
+        """Make or update the tables; what was applied."""
+        await self._driver.open()
+        try:
+            return await self._driver.migrate()
+        finally:
+            if not self.hub.core.is_open:
+                await self._driver.close()
+
+    async def health(self) -> Health:
+        """Whether the store answers. Never raises for a store that is down."""
+        return await self._driver.health()
+
+    async def describe(self) -> Sequence[Finding]:
+        """What the store promises as it is configured, for `holdfast doctor`."""
+        return await self._driver.describe()
+
+    # --- saying ---
+
+    async def publish(
+        self, topic: str, event: str, payload: Any, *, id: str | None = None, keep: Keep | None = None
+    ) -> str | None:
+        """Send to everyone in the topic, in all processes; the position where it was kept, else None.
+
+        Kept as the topic's class says, unless `keep` says otherwise; see
+        `Channel.broadcast`. With `id`, publishing it again changes nothing and
+        answers the first one's position.
+
+        Raises:
+            StoreUnavailable: it was not kept, or `maybe_applied`; with an `id` it is safe to try again.
+            MessageTooLarge, TypeError, ValueError: nothing was done.
+        """
+        route = self._route(topic)
+        return await self.hub.publishing.publish(route, topic, event, payload, keep=keep, id=id)
+
+    async def tell(self, topic: str, message: Any) -> None:
+        """Call `info(message)` of every channel joined to the topic, in all processes. At most once; nothing is kept.
+
+        `message` is what JSON can say; in this process too it is what arrives.
+        """
+        self._route(topic)
+        key = self.hub.prefix + topic
+        data = msgspec.json.encode(message)
+        room = self.hub.rooms.get(key)
+        if room is not None:
+            self.hub.told(room, msgspec.json.decode(data))
+        await self.hub.note(key, notes.TELL, msgspec.Raw(data))
+
+    async def disconnect(self, user_id: str) -> None:
+        """End all connections of a user, in all processes; clients come back and are asked anew who they are."""
+        self.hub.disconnect(user_id)
+        await self.hub.note(None, notes.DISCONNECT, user_id)
+
+    @property
+    def presence(self) -> Presence:
+        """Who is where: `presence.list(topic)`, as known to this process."""
+        return self.hub.presence
+
+    # --- what was said ---
+
+    async def history(
+        self, topic: str, *, limit: int = 50, before: str | None = None, after: str | None = None
+    ) -> list[Message]:
+        """Kept messages, oldest first: the latest, those before a position, or those after one.
+
+        Raises:
+            HistoryLost: `after` is of a history that is gone, or some of what came after it is.
+            ValueError: a position is none; both are given; `limit` is not from 1 to 1,000.
+        """
+        key = self._kept(topic)
+        if isinstance(limit, bool) or not 1 <= limit <= 1000:
+            raise ValueError(f"history: limit = {limit!r}: from 1 to 1000")
+        if before is not None and after is not None:
+            raise ValueError("history: before or after, not both")
+        if after is not None:
+            since = _position(after)
+            log: Log = await self.hub.run(Read(key, limit, after=max(since.offset, 0)))
+            if not recoverable(since, log.epoch, log.last, log.trimmed):
+                raise HistoryLost(f"history {topic!r}: what came after that position is no longer all there")
+        elif before is not None:
+            until = _position(before)
+            log = await self.hub.run(Read(key, limit, before=until.offset))
+            if log.epoch != until.epoch:
+                return []
+        else:
+            log = await self.hub.run(Read(key, limit))
+        return [_message(log.epoch or "", entry) for entry in log.entries]
+
+    async def message(self, topic: str, id: str) -> Message | None:
+        """One kept message by its id, or None."""
+        key = self._kept(topic)
+        found: Found | None = await self.hub.run(Find(key, **_named(id)))
+        return None if found is None else _message(found.epoch, found.entry)
+
+    async def edit(self, topic: str, id: str, payload: Any) -> Message | None:
+        """Give a kept message another payload and announce it as `message_edited`; None: there is no such one."""
+        key = self._kept(topic)
+        data = encode(f"edit {id!r}", payload, max_bytes=self.hub.limits.message)
+        changed: Changed | None = await self.hub.run(Edit(key, data, **_named(id)), len(data))
+        return None if changed is None else _message(changed.epoch, changed.entry)
+
+    async def remove(self, topic: str, id: str) -> bool:
+        """Erase a kept message's payload and announce it as `message_removed`; whether there was such a one."""
+        changed = await self.hub.run(Erase(self._kept(topic), **_named(id)))
+        return changed is not None
+
+    async def clear(self, topic: str) -> bool:
+        """Forget a topic's whole history; whether it had any. Who comes back to it is told that it is lost."""
+        return bool(await self.hub.run(Clear(self._kept(topic))))
+
+    async def topics(self, prefix: str = "") -> AsyncIterator[TopicInfo]:
+        """The topics with a history whose names start with `prefix`, by name."""
+        cursor: str | None = None
+        start = len(self.hub.prefix)
+        while True:
+            page: TopicPage = await self.hub.run(Topics(self.hub.prefix + prefix, cursor, PAGE))
+            for each in page.topics:
+                room = self.hub.rooms.get(each.key)
+                yield TopicInfo(each.key[start:], each.kept, each.at / 1000, 0 if room is None else len(room))
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    def _route(self, topic: str) -> Route:
+        return self.hub.routes.get(check_topic(topic))
+
+    def _kept(self, topic: str) -> str:
+        if not self._route(topic).kept:
+            raise TopicRefused(f"topic {topic!r}: its channel keeps no history")
+        return self.hub.prefix + topic
+
+
+def _position(text: str) -> Position:
+    position = Position.parse(text)
+    if position is None:
+        raise ValueError(f"position {text!r}: it is none of ours")
+    return position
+
+
+def _named(id: str) -> Mapping[str, Any]:
+    """An id as operations name a message: by what its publisher gave, or by where it stands."""
+    position = Position.parse(id)
+    if position is not None:
+        return {"offset": position.offset, "epoch": position.epoch}
+    if not isinstance(id, str) or not is_given(id):
+        raise ValueError(f"message {id!r}: it is no id")
+    return {"id": id}
+
+
+def _message(epoch: str, entry: Entry) -> Message:
+    position = f"{entry.offset}~{epoch}"
+    payload = msgspec.json.decode(entry.payload or b"{}")
+    return Message(
+        entry.id or position, position, entry.event, payload, entry.at / 1000, entry.changed is not None
+    )

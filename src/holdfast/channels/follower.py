@@ -1,0 +1,192 @@
+"""Keeps one room up to date with its log: loads it, takes what is announced, reads what it missed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeAlias
+
+from holdfast.channels.driver import Entry, Log, Operation, Read
+from holdfast.channels.recovery import Position, Step, recoverable, steps
+from holdfast.channels.room import RING, Room, said
+from holdfast.errors import StoreError
+
+__all__ = ["Follower", "Run", "missed"]
+
+Run: TypeAlias = Callable[[Operation], Awaitable[Any]]
+PAGE: Final = 500
+EARLY: Final = 10_000
+"""Messages that may wait for one before them; beyond, they are read again."""
+FIRST_REST: Final = 0.05
+LONGEST_REST: Final = 2.0
+
+
+class Follower:
+    """One room's; see `Room` for what it keeps true.
+
+    Args:
+        run: performs an operation on the store.
+        spawn: starts a task that somebody owns.
+        broken: called where members can no longer be brought up to date here:
+            they must join anew, and are told what is lost.
+    """
+
+    def __init__(
+        self,
+        room: Room,
+        run: Run,
+        spawn: Callable[..., asyncio.Task[Any]],
+        broken: Callable[[Room], None],
+        most: int,
+    ) -> None:
+        self.room = room
+        self._run = run
+        self._spawn = spawn
+        self._broken = broken
+        self._most = most
+        self._early: dict[int, tuple[str, Entry, bool]] = {}
+        self._loaded = False
+        # INVARIANT: while a task is here, nobody else reads the log on behalf of all members.
+        self._reading: asyncio.Task[None] | None = None
+        self._again = False  # something was announced that the reading under way may not have seen
+        self._asked: dict[Position, asyncio.Future[Log | None]] = {}
+        room.follower = self
+        self.behind: set[str] = set()  # ids of messages that were shown before they are stored
+
+    # --- the beginning ---
+
+    async def load(self) -> None:
+        """Read how far the log is, and the latest of it. Raises `StoreError`; may then be tried again."""
+        room = self.room
+        log: Log = await self._run(Read(room.key, max(RING, 2 * room.route.history)))
+        room.restart(log.epoch or "")
+        for entry in log.entries:
+            room.ring.append(said(room.topic, room.epoch, entry))
+        room.last = room.changed = log.last
+        room.whole = len(log.entries) < max(RING, 2 * room.route.history)
+        room.floor = log.trimmed if room.whole or not log.entries else log.entries[0].offset - 1
+        self._loaded = True
+        self._drain()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the room knows where its log is."""
+        return self._loaded
+
+    def restart(self) -> None:
+        """The log was cleared: the next message begins another."""
+        self._early.clear()
+        self.room.restart("")
+
+    # --- what is announced, by this process or another ---
+
+    def hear(self, epoch: str, offset: int, entry: Entry | None, change: bool = False) -> None:
+        """The log reaches `offset` now; `entry` is what happened there, if it came along."""
+        room = self.room
+        if self._loaded and epoch == room.epoch:
+            if offset <= room.last:
+                return
+            if entry is not None and offset == room.last + 1:
+                self._advance(Step(offset, entry, change))
+                if self._early:
+                    self._drain()
+                return
+        elif self._loaded and room.epoch == "" and offset == 1 and entry is not None:
+            room.epoch = epoch
+            self._advance(Step(offset, entry, change))
+            return
+        if entry is not None and len(self._early) < EARLY:
+            self._early[offset] = (epoch, entry, change)
+        if self._loaded:
+            self.catch_up()
+
+    def _advance(self, step: Step) -> None:
+        shown = bool(self.behind) and not step.change and step.entry.id in self.behind
+        self.room.advance(step, shown=shown)
+
+    def _drain(self) -> None:
+        """Show what came before its turn."""
+        room = self.room
+        while self._early:
+            found = self._early.pop(room.last + 1, None)
+            if found is None:
+                break
+            epoch, entry, change = found
+            if epoch != room.epoch and room.epoch != "":
+                break
+            room.epoch = epoch
+            self._advance(Step(room.last + 1, entry, change))
+        if self._early:
+            self._early = {at: each for at, each in self._early.items() if at > room.last}
+            if self._early:
+                self.catch_up()
+
+    def catch_up(self) -> None:
+        """Read what was missed, if nobody does so already."""
+        self._again = True
+        if self._loaded and self._reading is None:
+            self._reading = self._spawn(self._catch_up(), f"holdfast channels catch up {self.room.topic}")
+
+    async def _catch_up(self) -> None:
+        rest = FIRST_REST
+        try:
+            while self._again and len(self.room):
+                self._again = False
+                try:
+                    await self._read_on()
+                    rest = FIRST_REST
+                except StoreError:  # whoever publishes is told; members wait for the store to come back
+                    self._again = True
+                    await asyncio.sleep(rest * random.uniform(0.5, 1.0))
+                    rest = min(rest * 2, LONGEST_REST)
+        finally:
+            self._reading = None
+
+    async def _read_on(self) -> None:
+        room = self.room
+        position = room.position
+        log = await missed(self._run, room.key, position, self._most)
+        if log is None:
+            self._broken(room)
+            return
+        if room.epoch == "" and log.epoch is not None:
+            room.epoch = log.epoch
+        for step in steps(log.entries, room.last):
+            if step.offset > room.last:
+                self._advance(step)
+        room.last = max(room.last, log.last)
+        self._early = {at: each for at, each in self._early.items() if each[0] == room.epoch}
+        self._drain()
+
+    # --- one member's past ---
+
+    async def since(self, position: Position) -> Log | None:
+        """What happened after a position; None: it is no longer all there. One question serves all who ask it."""
+        asked = self._asked.get(position)
+        if asked is None:
+            work = self._spawn(
+                missed(self._run, self.room.key, position, self._most), "holdfast channels resume"
+            )
+            asked = self._asked[position] = work
+            work.add_done_callback(lambda _: self._asked.pop(position, None))
+        return await asyncio.shield(asked)
+
+
+async def missed(run: Run, key: str, since: Position, most: int) -> Log | None:
+    """Everything after a position, by as many reads as it takes; None: it is no longer all there, or over `most`."""
+    after = since.offset
+    found: list[Entry] = []
+    epoch: str | None = None
+    while True:
+        log: Log = await run(Read(key, min(PAGE, most + 1), changes_after=after))
+        if not recoverable(since, log.epoch, log.last, log.trimmed) or (epoch or log.epoch) != log.epoch:
+            return None
+        epoch = log.epoch
+        found += log.entries
+        if len(found) > most:
+            return None
+        if len(log.entries) < min(PAGE, most + 1):
+            return Log(log.epoch, log.last, log.trimmed, found)
+        final = log.entries[-1]
+        after = max(final.offset, final.changed or 0)

@@ -1,0 +1,374 @@
+"""What all connections of one process share: rooms, the way to the store, and the word from other processes.
+
+A message that is kept goes to the store first. When its batch is acknowledged,
+and before anybody who waits for it goes on, it is shown to the members of its
+topic here, in the order of the log; other processes hear of it by the store's
+announcement, and read what an announcement left out. Whether a publisher still
+waits makes no difference to what is shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from holdfast import events
+from holdfast.channels import notes, protocol
+from holdfast.channels.channel import Channel
+from holdfast.channels.core import Core
+from holdfast.channels.driver import (
+    Append,
+    Appended,
+    Changed,
+    Clear,
+    Driver,
+    Edit,
+    Entry,
+    Erase,
+    Operation,
+    Outcome,
+    Send,
+    Subscription,
+)
+from holdfast.channels.follower import Follower
+from holdfast.channels.joined import Joined, Told
+from holdfast.channels.limits import Limits
+from holdfast.channels.presence import Presence
+from holdfast.channels.publishing import Publishing
+from holdfast.channels.room import Room
+from holdfast.channels.routing import Route, Routes
+from holdfast.channels.socket import AWAY, BAD_FRAME, RESTART, Socket
+from holdfast.errors import HoldfastError, StoreError
+
+__all__ = ["Hub"]
+
+LINGER: Final = 5
+"""Seconds that a room stays after its last member has left: who reloads a page finds it as it was."""
+LEASE: Final = 15.0
+"""Seconds after which a process that was not heard of is dead."""
+GOODBYE: Final = 2.0
+"""Seconds that channels may take to end at shutdown."""
+
+
+class Hub:
+    """Rooms, connections and notes; `Channels` opens and closes it.
+
+    INVARIANT: a room is in `rooms` exactly while its topic is followed, or about to be.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        routes: Routes,
+        *,
+        namespace: str,
+        limits: Limits,
+        auto_migrate: bool | None,
+        lease: float = LEASE,
+    ) -> None:
+        self.routes = routes
+        self.limits = limits
+        self.lease = lease
+        self.prefix = f"{namespace}:c:"
+        self._control = f"{namespace}:n:"
+        self.core = Core(driver, auto_migrate=auto_migrate, written=self._written, doubted=self._doubted)
+        self.run = self.core.run
+        self.spawn = self.core.spawn
+        self.node = notes.new_node()
+        self.shared = driver.traits.shared != "process"
+        self.rooms: dict[str, Room] = {}  # by key
+        self.sockets: dict[Socket, None] = {}
+        self.presence = Presence(self)
+        self.publishing = Publishing(self)
+        self.second = 0  # counts while there are connections
+        self.received = self.dropped = 0
+        self._numbers = 0
+        self._subscription: Subscription | None = None
+        self._beginning: asyncio.Task[Any] | None = None
+        self._unfollowing: dict[str, asyncio.Task[Any]] = {}
+        self._throttled: list[Socket] = []
+        self._ticking: asyncio.TimerHandle | None = None
+        self.closing = False
+
+    # --- life ---
+
+    async def open(self) -> None:
+        await self.core.open()
+        self.closing = False
+        self.node = notes.new_node()
+
+    async def close(self) -> None:
+        """End every connection with 1012, let channels finish for a moment, give everything back."""
+        if not self.core.is_open:
+            return
+        self.closing = True
+        if self._ticking is not None:
+            self._ticking.cancel()
+            self._ticking = None
+        stays = [joined for socket in self.sockets for joined in socket.topics.values()]
+        for socket in list(self.sockets):
+            socket.close(RESTART, "restart")
+            socket.lost("shutdown")
+        try:
+            async with asyncio.timeout(GOODBYE):
+                for joined in stays:
+                    await joined.over()
+                await self.presence.close()
+        except (TimeoutError, StoreError):
+            pass  # what did not end in time is cancelled; others learn of it by the lease
+        await self.publishing.drain()
+        subscription, self._subscription = self._subscription, None
+        self._beginning = None
+        try:
+            if subscription is not None:
+                await subscription.close()
+        finally:
+            self.rooms.clear()
+            await self.core.close()
+
+    # --- connections ---
+
+    def admit(self, socket: Socket) -> None:
+        """A connection was made."""
+        self._numbers += 1
+        socket.number = self._numbers
+        socket.heard = self.second
+        self.sockets[socket] = None
+        if self._ticking is None:
+            assert self.core.loop is not None
+            self._ticking = self.core.loop.call_later(1.0, self._tick)
+
+    def forget(self, socket: Socket) -> None:
+        self.sockets.pop(socket, None)
+        if socket.expiry is not None:
+            socket.expiry.cancel()
+
+    def throttle(self, socket: Socket) -> None:
+        """It has said enough for this second."""
+        if socket not in self._throttled:
+            self._throttled.append(socket)
+            socket.hold_back()
+
+    def _tick(self) -> None:
+        """Once a second, while there is somebody."""
+        self.second += 1
+        throttled, self._throttled = self._throttled, []
+        for socket in throttled:
+            socket.go_on()
+        if self.second % 5 == 0:
+            self._tidy()
+        self._ticking = None
+        if self.sockets or self.rooms:
+            assert self.core.loop is not None
+            self._ticking = self.core.loop.call_later(1.0, self._tick)
+
+    def _tidy(self) -> None:
+        late = self.second - self.limits.idle
+        for socket in [each for each in self.sockets if each.heard < late and each.idles]:
+            socket.close(BAD_FRAME, "idle")
+        for room in [each for each in self.rooms.values() if not each.entering and not len(each)]:
+            if self.second - room.idle_since >= LINGER:
+                del self.rooms[room.key]
+                self._unfollow(room.key)
+
+    def _unfollow(self, key: str) -> None:
+        if self._subscription is not None:
+            task = self.spawn(self._subscription.unfollow(key), "holdfast channels unfollow")
+            self._unfollowing[key] = task
+            task.add_done_callback(lambda _: self._unfollowing.pop(key, None))
+
+    def disconnect(self, user_id: str) -> int:
+        """End this user's connections here, so that they come back and say anew who they are; how many."""
+        found = [each for each in self.sockets if each.user is not None and each.user.id == user_id]
+        for socket in found:
+            socket.close(AWAY, "disconnected")
+        return len(found)
+
+    # --- rooms ---
+
+    async def enter(self, joined: Joined) -> Room:
+        """The room of a topic, up to date; whoever has it calls `exit` in the end.
+
+        Raises:
+            StoreError: it cannot be known how far its log is.
+        """
+        key = self.prefix + joined.topic
+        room = self.rooms.get(key)
+        if room is None:
+            if len(self.rooms) >= self.limits.topics:
+                raise StoreError(f"channels: {len(self.rooms)} topics have members in this process already")
+            room = self._new_room(joined.topic, key, joined.route)
+        room.entering += 1
+        try:
+            if not room.ready.done():
+                await asyncio.shield(room.ready)
+            room.ready.result()
+        except BaseException:
+            room.entering -= 1
+            raise
+        return room
+
+    def _new_room(self, topic: str, key: str, route: Route) -> Room:
+        assert self.core.loop is not None
+        room = self.rooms[key] = Room(topic, key, route, self.core.loop)
+        room.idle_since = self.second
+        Follower(room, self.run, self.spawn, self._broken, self.limits.missed)
+        room.ready = self.spawn(self._load(room), f"holdfast channels load {topic}")
+        return room
+
+    async def _load(self, room: Room) -> None:
+        try:
+            if (ending := self._unfollowing.get(room.key)) is not None:
+                await asyncio.wait({ending})
+            if self.shared:
+                subscription = await self._begun()
+                await subscription.follow(room.key)
+            if room.route.kept:
+                await room.follower.load()
+        except BaseException:
+            if self.rooms.get(room.key) is room:
+                del self.rooms[room.key]
+                self._unfollow(room.key)
+            raise
+
+    async def _begun(self) -> Subscription:
+        """The subscription of this process, made when the first room needs it."""
+        if self._subscription is None:
+            if self._beginning is None:
+                self._beginning = self.spawn(self._begin(), "holdfast channels subscribe")
+            await asyncio.shield(self._beginning)
+        assert self._subscription is not None
+        return self._subscription
+
+    async def _begin(self) -> None:
+        try:
+            subscription = await self.core.driver.subscribe(self)
+            await subscription.follow(self._control)
+            self._subscription = subscription
+            await self.presence.begin()
+        finally:
+            self._beginning = None
+
+    def exit(self, joined: Joined) -> None:
+        """It is a member no more."""
+        room, joined.room = joined.room, None
+        if room is not None:
+            room.drop(joined)
+            if not len(room):
+                room.idle_since = self.second
+
+    def _broken(self, room: Room) -> None:
+        """Its members cannot be brought up to date together: each joins anew, and is told what is lost."""
+        for joined in room.members():
+            joined.send(protocol.crashed(joined.join_ref, joined.topic))
+            joined.end("lost")
+        if self.rooms.get(room.key) is room:
+            del self.rooms[room.key]  # the next to join begins another, with the log as it is now
+
+    # --- what was written here ---
+
+    def _written(self, batch: Sequence[Operation], outcomes: Sequence[Outcome]) -> None:
+        rooms = self.rooms
+        for op, outcome in zip(batch, outcomes, strict=False):
+            room = rooms.get(op.key)
+            if room is None:
+                continue
+            if type(op) is Append:
+                if type(outcome) is Appended and not outcome.repeated:
+                    entry = Entry(outcome.offset, op.id, op.event, op.payload, outcome.at)
+                    room.follower.hear(outcome.epoch, outcome.offset, entry)
+            elif type(outcome) is Changed and outcome.entry.changed is not None:
+                room.follower.hear(outcome.epoch, outcome.entry.changed, outcome.entry, True)
+            elif type(op) is Clear and outcome is True:
+                room.follower.restart()
+
+    def _doubted(self, batch: Sequence[Operation]) -> None:
+        for op in batch:
+            if isinstance(op, Append | Edit | Erase):
+                room = self.rooms.get(op.key)
+                if room is not None and room.route.kept:
+                    room.follower.catch_up()
+
+    # --- what other processes say: `driver.Listener` ---
+
+    def kept(self, key: str, epoch: str, last: int, entry: Entry | None) -> None:
+        room = self.rooms.get(key)
+        if room is not None and room.route.kept:
+            room.follower.hear(epoch, last, entry, entry is not None and entry.changed == last)
+
+    def sent(self, key: str, data: bytes) -> None:
+        note = notes.read(data)
+        if note is None or note.node == self.node:
+            return
+        if key == self._control:
+            self._controlled(note)
+            return
+        room = self.rooms.get(key)
+        if room is not None:
+            self._noted(room, note)
+
+    def _controlled(self, note: notes.Note) -> None:
+        if note.kind == notes.DISCONNECT:
+            self.disconnect(msgspec.json.decode(note.first, type=str))
+        elif note.kind == notes.PRESENCE:
+            self.presence.hear(note.node, note.first)
+
+    def _noted(self, room: Room, note: notes.Note) -> None:
+        if note.kind == notes.TELL:
+            self.told(room, msgspec.json.decode(note.first))
+        elif note.kind == notes.BROADCAST:
+            event = msgspec.json.decode(note.first, type=str)
+            room.show(protocol.broadcast(protocol.tail(room.topic, event, bytes(note.second))))
+        elif note.kind == notes.BINARY:
+            event = msgspec.json.decode(note.first, type=str)
+            data = msgspec.json.decode(note.second, type=bytes)
+            room.show(protocol.binary_broadcast(room.topic, event, data))
+
+    def lost(self) -> None:
+        for room in list(self.rooms.values()):
+            if room.route.kept:
+                room.follower.catch_up()
+        self.presence.lost()
+
+    # --- what is said to others ---
+
+    def told(self, room: Room, message: Any) -> None:
+        for joined in room.members():
+            joined.receive(Told(message))
+
+    async def note(self, key: str | None, kind: str, *says: Any) -> None:
+        """Say something to the other processes that follow the topic; None: to all of them."""
+        if self.shared:
+            data = notes.write(kind, self.node, *says)
+            await self.run(Send(self._control if key is None else key, data), len(data))
+
+    # --- what went wrong ---
+
+    def crashed(self, joined: Joined, where: str, exc: BaseException) -> None:
+        """Application code raised: the loop's handler is told, which logs it."""
+        loop = self.core.loop
+        if loop is not None:
+            said = f"{type_name(joined.route.kind)}: {where} failed in topic {joined.topic!r}"
+            loop.call_exception_handler({"message": said, "exception": exc})
+        if events.listeners:
+            events.publish(events.ChannelCrashed(joined.topic, where, type(exc).__name__))
+
+    def lost_behind(self, event: str, exc: HoldfastError) -> None:
+        """A message that was shown could not be stored before the end."""
+        loop = self.core.loop
+        if loop is not None:
+            loop.call_exception_handler(
+                {"message": f"channels: {event!r} was shown and not stored", "exception": exc}
+            )
+
+    def unavailable(self, where: str, exc: HoldfastError) -> None:
+        """The store did not do what a client asked for; the client is told, and so is who counts."""
+        if events.listeners:
+            events.publish(events.MessageRefused(where, type(exc).__name__))
+
+
+def type_name(kind: type[Channel]) -> str:
+    return kind.__qualname__

@@ -1,0 +1,294 @@
+"""One client in one topic: its mailbox, its `Channel`, and how it comes and goes.
+
+What a client says to a topic waits in a mailbox for the one task that works it
+off, in order: the join first. The task lives while there is something to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from holdfast.channels import protocol
+from holdfast.channels.channel import Channel, Refuse, Reply
+from holdfast.channels.payloads import Invalid, encode
+from holdfast.channels.protocol import Frame, Incoming
+from holdfast.channels.welcome import welcome
+from holdfast.errors import StoreError
+
+if TYPE_CHECKING:
+    from holdfast.channels.room import Room
+    from holdfast.channels.routing import Route
+    from holdfast.channels.socket import Socket
+
+__all__ = ["Joined", "Told"]
+
+PATIENCE: Final = 5.0
+"""Seconds that the end of an earlier stay may take before a new one begins without it."""
+_params = msgspec.json.Decoder(dict[str, Any])
+
+
+class Told(msgspec.Struct, frozen=True, gc=False):
+    """What `channels.tell` said, in a mailbox."""
+
+    message: Any
+
+
+class Joined:
+    """See the module's docstring. `join_ref` names this stay to the client."""
+
+    __slots__ = (
+        "_before",
+        "_channel",
+        "_full",
+        "_mail",
+        "_task",
+        "ended",
+        "join_ref",
+        "room",
+        "route",
+        "socket",
+        "topic",
+        "tracked",
+    )
+
+    def __init__(self, socket: Socket, route: Route, topic: str, join_ref: str | None) -> None:
+        self.socket = socket
+        self.route = route
+        self.topic = topic
+        self.join_ref = join_ref
+        self.room: Room | None = None  # set while it is a member
+        self.ended: str | None = None  # why it is over
+        self.tracked: str | None = None  # its presence's ref
+        self._channel: Channel | None = None
+        self._mail: list[Incoming | Told] = []
+        self._full = False
+        self._task: asyncio.Task[None] | None = None
+        self._before: Joined | None = None
+
+    # --- what comes in ---
+
+    def receive(self, frame: Incoming | Told, *, replaces: Joined | None = None) -> None:
+        """Put it into the mailbox. Beyond the limit, nothing more is read from the client."""
+        if self.ended is not None:
+            return
+        if replaces is not None:
+            self._before = replaces
+            replaces.end("rejoined")
+        self._mail.append(frame)
+        if self._task is None:
+            self._task = self.socket.hub.spawn(self._work(), "holdfast channel")
+        elif not self._full and len(self._mail) > self.socket.hub.limits.waiting:
+            self._full = True
+            self.socket.hold_back()
+
+    async def _work(self) -> None:
+        try:
+            while self._mail and self.ended is None:
+                mail, self._mail = self._mail, []
+                for each in mail:
+                    if self.ended is None:
+                        await self._do(each)
+                self._emptied()
+            if self.ended is not None:
+                await self._finish()
+        finally:
+            self._emptied()
+            self._task = None
+
+    def _emptied(self) -> None:
+        if self._full:
+            self._full = False
+            self.socket.go_on()
+
+    async def _do(self, item: Incoming | Told) -> None:
+        if type(item) is Incoming and item.event == "phx_join":
+            await self._join(item)
+            return
+        channel = self._channel
+        if channel is None:
+            return
+        if type(item) is Told:
+            await self._call(channel.info(item.message))
+        elif item.event == "phx_leave":  # type: ignore[union-attr]
+            self._leave(item)  # type: ignore[arg-type]
+        else:
+            await self._handle(channel, item)  # type: ignore[arg-type]
+
+    # --- coming ---
+
+    async def _join(self, frame: Incoming) -> None:
+        if self._before is not None:
+            before, self._before = self._before, None
+            await before.over()
+        else:
+            before = None
+        answer = await self._admit(frame)
+        if answer is not None:
+            self.ended = "refused"
+            self.socket.leave(self)
+            self.send(protocol.reply(self.join_ref, frame.ref, self.topic, "error", answer))
+        if before is not None:
+            self.send(protocol.close(before.join_ref, self.topic))
+
+    async def _admit(self, frame: Incoming) -> bytes | None:
+        """Ask the application, then take the client in; what it is refused with, or None."""
+        hub = self.socket.hub
+        channel = self.route.kind(self)
+        try:
+            params = _params.decode(frame.payload)
+            since = params.pop("since", None)
+            own = await channel.join(params)
+            response = encode("the reply to a join", own)
+            room = await hub.enter(self)
+        except Refuse as exc:
+            return encode("a refusal", exc.payload)
+        except msgspec.MsgspecError:
+            return b'{"reason":"join params are a JSON object"}'
+        except StoreError as exc:
+            hub.unavailable("join", exc)
+            return b'{"reason":"store unavailable"}'
+        except Exception as exc:  # noqa: BLE001 - told to the client and to the loop's handler; the connection goes on
+            hub.crashed(self, "join", exc)
+            return b'{"reason":"join crashed"}'
+        if self.ended is not None:
+            room.entering -= 1
+            return None
+        self._channel = channel
+        try:
+            await welcome(hub, self, room, frame.ref, response, since)
+        except StoreError as exc:
+            hub.unavailable("join", exc)
+            hub.exit(self)
+            return b'{"reason":"store unavailable"}'
+        await self._call(channel.joined())
+        return None
+
+    # --- what is handled ---
+
+    async def _handle(self, channel: Channel, frame: Incoming) -> None:
+        found = self.route.handlers.get(frame.event)
+        if found is None:
+            self._reply(frame.ref, "error", {"reason": "unmatched event", "event": frame.event})
+            return
+        method, read = found
+        try:
+            answer = await method(channel, read(frame.payload))
+            if frame.ref is not None:
+                if type(answer) is Reply:
+                    self._reply(frame.ref, answer.status, answer.payload)
+                else:
+                    self._reply(frame.ref, "ok", answer)
+        except Refuse as exc:
+            self._reply(frame.ref, "error", exc.payload)
+        except Invalid as exc:
+            self._reply(frame.ref, "error", {"reason": "invalid", "field": exc.field, "message": exc.message})
+        except StoreError as exc:
+            self.socket.hub.unavailable("handle", exc)
+            self._reply(frame.ref, "error", {"reason": "store unavailable"})
+        except Exception as exc:  # noqa: BLE001 - told to the client and to the loop's handler
+            self._crash(frame.event, exc)
+
+    async def _call(self, callback: Any) -> None:
+        """Run one of the application's callbacks, which nobody waits for."""
+        try:
+            await callback
+        except StoreError as exc:
+            self.socket.hub.unavailable("callback", exc)
+        except Exception as exc:  # noqa: BLE001 - told to the client and to the loop's handler
+            self._crash("callback", exc)
+
+    def _crash(self, where: str, exc: Exception) -> None:
+        self.socket.hub.crashed(self, where, exc)
+        self.send(protocol.crashed(self.join_ref, self.topic))
+        self.end("crash")
+
+    # --- going ---
+
+    def _leave(self, frame: Incoming) -> None:
+        self.send(protocol.reply(frame.join_ref, frame.ref, self.topic, "ok", b"{}"))
+        self.send(protocol.close(self.join_ref, self.topic))
+        self.end("leave")
+
+    def end(self, reason: str) -> None:
+        """It is over: nothing more is handled or sent. `left` follows, after what is being handled now."""
+        if self.ended is not None:
+            return
+        self.ended = reason
+        self.untrack()
+        self.socket.leave(self)
+        self.socket.hub.exit(self)
+        if self._task is None and self._channel is not None:
+            self._task = self.socket.hub.spawn(self._finish(), "holdfast channel left")
+
+    async def _finish(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None and self.ended != "refused":
+            try:
+                await channel.left(self.ended or "closed")
+            except Exception as exc:  # noqa: BLE001 - there is nobody left to tell but the loop's handler
+                self.socket.hub.crashed(self, "left", exc)
+
+    async def over(self) -> None:
+        """Wait for the end of this stay, for so long; then it is cancelled."""
+        task = self._task
+        if task is not None and not task.done():
+            done, _ = await asyncio.wait({task}, timeout=PATIENCE)
+            if not done:
+                task.cancel()
+
+    # --- what goes out ---
+
+    def send(self, frame: Frame) -> None:
+        """To this client, in its place among what the topic shows."""
+        if self.room is not None:
+            self.room.tell(self.socket, frame)
+        elif not self.socket.closed:
+            self.socket.send(frame)
+
+    def push(self, event: str, payload: Any) -> None:
+        if self.ended is not None:
+            return
+        if type(payload) is bytes:
+            self.send(protocol.binary_push(self.join_ref, self.topic, event, payload))
+        else:
+            data = encode(f"push {event!r}", payload)
+            self.send(protocol.push(self.join_ref, protocol.tail(self.topic, event, data)))
+
+    def _reply(self, ref: str | None, status: str, payload: Any) -> None:
+        if ref is None:
+            return
+        if type(payload) is bytes:
+            self.send(protocol.binary_reply(self.join_ref, ref, self.topic, status, payload))
+        elif payload is None:
+            self.send(protocol.reply(self.join_ref, ref, self.topic, status, b"{}"))
+        else:
+            self.send(protocol.reply(self.join_ref, ref, self.topic, status, encode("a reply", payload)))
+
+    def track(self, key: str | None, meta: Mapping[str, Any] | None) -> None:
+        """Be present, or present differently.
+
+        Raises:
+            ValueError: the class says nothing of presence, there is no key to be present as, or too many are.
+        """
+        if not self.route.kind.presence:
+            raise ValueError(f"{self.route.kind.__name__}: track needs presence = True")
+        if self.ended is not None:
+            return
+        user = self.socket.user
+        name = key or (user.id if user is not None else None)
+        presence = self.socket.hub.presence
+        if self.tracked is not None:
+            self.tracked = presence.update(self.topic, self.tracked, meta or {})
+            return
+        if name is None:
+            raise ValueError(f"{self.route.kind.__name__}: track needs a key where nobody is known")
+        self.tracked = presence.track(self.topic, name, meta or {})
+
+    def untrack(self) -> None:
+        ref, self.tracked = self.tracked, None
+        if ref is not None:
+            self.socket.hub.presence.untrack(self.topic, ref)

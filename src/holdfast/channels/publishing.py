@@ -1,0 +1,152 @@
+"""How a message becomes kept, shown, or both; and the buffer of those that are shown first."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from holdfast.channels import notes, protocol
+from holdfast.channels.channel import Keep
+from holdfast.channels.driver import Append, Appended
+from holdfast.channels.payloads import encode
+from holdfast.channels.recovery import is_given
+from holdfast.channels.room import Marks
+from holdfast.channels.routing import Route
+from holdfast.errors import Overloaded, StoreError
+
+if TYPE_CHECKING:
+    from holdfast.channels.hub import Hub
+    from holdfast.channels.joined import Joined
+
+__all__ = ["Publishing"]
+
+BEHIND: Final = 10_000
+"""Messages that were shown and are not stored yet; one more is `Overloaded`, and is not shown."""
+FIRST_REST: Final = 0.1
+LONGEST_REST: Final = 2.0
+
+
+class Publishing:
+    """The publishing half of a `Hub`."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._behind: set[asyncio.Task[None]] = set()
+
+    async def publish(
+        self,
+        route: Route,
+        topic: str,
+        event: str,
+        payload: Any,
+        *,
+        keep: Keep | None,
+        id: str | None,
+        but: Joined | None = None,
+    ) -> str | None:
+        """The position where the message was kept, else None; see `Channel.broadcast`."""
+        if keep is None:
+            keep = route.keep
+        if keep is False:
+            await self._show(topic, event, payload, but)
+            return None
+        if not route.kept:
+            raise ValueError(
+                f"{route.kind.__name__}: keep = {keep!r} needs a history; history = 0 replays none"
+            )
+        if type(payload) is bytes:
+            raise TypeError(f"publish {event!r}: binary is sent, never kept; keep=False")
+        if id is not None and not is_given(id):
+            raise ValueError(f"publish {event!r}: an id is 1 to 128 letters, digits and -_.:@/+=")
+        _check_event(event)
+        data = encode(f"publish {event!r}", payload, max_bytes=self._hub.limits.message)
+        key = self._hub.prefix + topic
+        op = Append(key, event, data, id, None, route.max_messages, route.max_age_ms)
+        if keep == "behind":
+            self._first_show(topic, op)
+            return None
+        if keep is not True:
+            raise ValueError(f"keep = {keep!r}: True, False, or 'behind'")
+        outcome: Appended = await self._hub.run(op, len(data))
+        return f"{outcome.offset}~{outcome.epoch}"
+
+    # --- shown, not kept ---
+
+    async def _show(self, topic: str, event: str, payload: Any, but: Joined | None) -> None:
+        hub = self._hub
+        _check_event(event)
+        room = hub.rooms.get(hub.prefix + topic)
+        if type(payload) is bytes:
+            frame = protocol.binary_broadcast(topic, event, payload)
+            says: Any = payload
+            kind = notes.BINARY
+        else:
+            data = encode(f"broadcast {event!r}", payload)
+            frame = protocol.broadcast(protocol.tail(topic, event, data))
+            says = msgspec.Raw(data)
+            kind = notes.BROADCAST
+        if room is not None:
+            room.show(frame, but=None if but is None else but.socket)
+        if hub.shared:
+            await hub.note(hub.prefix + topic, kind, event, says)
+
+    # --- shown first, kept soon ---
+
+    def _first_show(self, topic: str, op: Append) -> None:
+        hub = self._hub
+        if len(self._behind) >= BEHIND:
+            raise Overloaded(f"channels: {BEHIND} messages are shown and wait to be stored already")
+        if op.id is None:
+            op = msgspec.structs.replace(op, id=secrets.token_urlsafe(12))
+        assert op.id is not None
+        room = hub.rooms.get(op.key)
+        if room is not None:
+            if op.id in room.follower.behind:
+                return  # the same message once more
+            room.follower.behind.add(op.id)
+            # Its own position is not known yet; this one is before it, so that
+            # whoever comes back with it misses nothing and may see this one again.
+            payload = protocol.marked(op.payload, Marks(op.id, str(room.position)))
+            room.show(protocol.broadcast(protocol.tail(topic, op.event, payload)))
+        task = asyncio.get_running_loop().create_task(self._store(op), name="holdfast channels behind")
+        self._behind.add(task)
+        task.add_done_callback(self._behind.discard)
+
+    async def _store(self, op: Append) -> None:
+        """Store it, however long that takes: the same id once more is the same message."""
+        rest = FIRST_REST
+        try:
+            while True:
+                try:
+                    await self._hub.run(op, len(op.payload))
+                    return
+                except StoreError as exc:
+                    if self._hub.closing:
+                        raise
+                    self._hub.unavailable("store behind", exc)
+                await asyncio.sleep(rest * random.uniform(0.5, 1.0))
+                rest = min(rest * 2, LONGEST_REST)
+        except StoreError as exc:
+            self._hub.lost_behind(op.event, exc)
+        finally:
+            room = self._hub.rooms.get(op.key)
+            if room is not None and op.id is not None:
+                room.follower.behind.discard(op.id)
+
+    async def drain(self) -> None:
+        """Wait until everything that was shown is stored, or cannot be."""
+        while self._behind:
+            await asyncio.wait(self._behind)
+
+
+def _check_event(event: str) -> None:
+    if not isinstance(event, str):
+        raise TypeError(f"an event is a str, not {type(event).__name__}")
+    if not 0 < len(event.encode()) <= protocol.LONGEST or event.startswith("phx_"):
+        raise ValueError(
+            f"event {event[:60]!r}: 1 to {protocol.LONGEST} bytes, and not the protocol's own (phx_)"
+        )

@@ -1,0 +1,128 @@
+"""What a client gets when it joins: the reply, then the past, then the present, with no gap and nothing twice.
+
+The room shows everything above the offset `at` to its members, in order. A
+joiner becomes a member at some `at` and is given everything up to it: from what
+the room has at hand, within one turn of the loop; or, where that does not reach,
+from the store, while what is shown meanwhile is put aside for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from holdfast.channels import protocol
+from holdfast.channels.driver import Log, Read
+from holdfast.channels.protocol import Frame
+from holdfast.channels.recovery import Position, steps
+from holdfast.channels.room import Room, change_tail, said
+
+if TYPE_CHECKING:
+    from holdfast.channels.hub import Hub
+    from holdfast.channels.joined import Joined
+
+__all__ = ["welcome"]
+
+_encode = msgspec.json.Encoder().encode
+
+
+async def welcome(hub: Hub, joined: Joined, room: Room, ref: str | None, own: bytes, since: object) -> None:
+    """Answer the join and make the client a member.
+
+    `own` is the application's part of the reply, `since` what the client says
+    it saw last; None: it has seen nothing.
+
+    Raises:
+        StoreError: the past could not be read; the client is no member.
+    """
+    room.entering -= 1
+    if not room.route.kept:
+        frames = [protocol.reply(joined.join_ref, ref, joined.topic, "ok", own)]
+        _enter(joined, room, frames + _presence(hub, joined))
+        return
+    position = None if since is None else Position.parse(since) or Position(-1, "")
+    tails = _at_hand(room, position)
+    if tails is not None:
+        frames = [_reply(joined, room, ref, own, room.last, None if position is None else True)]
+        frames += [protocol.push(joined.join_ref, tail) for tail in tails]
+        _enter(joined, room, frames + _presence(hub, joined))
+        return
+    at = room.last
+    room.add(joined, hold=True)
+    joined.room = room
+    recovered, tails = await _from_store(hub, room, position, at)
+    if joined.room is room:  # it has not gone meanwhile
+        frames = [_reply(joined, room, ref, own, at, recovered)]
+        frames += [protocol.push(joined.join_ref, tail) for tail in tails]
+        room.release(joined.socket, frames + _presence(hub, joined))
+
+
+def _enter(joined: Joined, room: Room, frames: list[Frame]) -> None:
+    room.add(joined)
+    joined.room = room
+    joined.socket.send_all(frames)
+
+
+def _presence(hub: Hub, joined: Joined) -> list[Frame]:
+    """Who is here, which the client waits for after every join before it takes any difference."""
+    if not joined.route.kind.presence:
+        return []
+    state = _encode(hub.presence.list(joined.topic))
+    return [protocol.push(joined.join_ref, protocol.tail(joined.topic, "presence_state", state))]
+
+
+def _reply(joined: Joined, room: Room, ref: str | None, own: bytes, at: int, recovered: bool | None) -> Frame:
+    marks: dict[str, object] = {"position": f"{at}~{room.epoch}", "recovered": recovered is True}
+    if recovered is False:
+        marks["reason"] = "history_lost"
+    head = _encode(marks)
+    response = head if own == b"{}" else own[:-1] + b"," + head[1:]
+    return protocol.reply(joined.join_ref, ref, joined.topic, "ok", response)
+
+
+def _at_hand(room: Room, since: Position | None) -> list[bytes] | None:
+    """What the joiner gets, where the room knows it all; else None."""
+    ring = room.ring
+    if since is None:
+        wanted = room.route.history
+        if wanted == 0:
+            return []
+        if room.whole or len(ring) >= wanted:
+            return [message.tail for message in list(ring)[-wanted:]]
+        return None
+    fresh = since.epoch == "" and since.offset == 0
+    if fresh and room.floor == 0 and room.whole:
+        return [message.tail for message in ring]
+    if since.epoch != room.epoch or not max(room.floor, room.changed) <= since.offset <= room.last:
+        return [] if since == room.position and not fresh else None
+    return [message.tail for message in ring if message.offset > since.offset]
+
+
+async def _from_store(
+    hub: Hub, room: Room, since: Position | None, at: int
+) -> tuple[bool | None, list[bytes]]:
+    """Whether everything since then is there (None: nobody asked), and what the joiner gets up to `at`."""
+    if since is not None and since.offset >= 0:
+        log = await room.follower.since(since)
+        if log is not None:
+            return True, _since(room, log, since, at)
+    last = await _last(hub, room, at)
+    return None if since is None else False, last
+
+
+def _since(room: Room, log: Log, since: Position, at: int) -> list[bytes]:
+    topic, epoch = room.topic, log.epoch or ""
+    return [
+        change_tail(topic, epoch, step) if step.change else said(topic, epoch, step.entry).tail
+        for step in steps(log.entries, since.offset)
+        if step.offset <= at
+    ]
+
+
+async def _last(hub: Hub, room: Room, at: int) -> list[bytes]:
+    wanted = room.route.history
+    if wanted == 0:
+        return []
+    log: Log = await hub.run(Read(room.key, wanted, before=at + 1))
+    return [said(room.topic, log.epoch or "", entry).tail for entry in log.entries]
