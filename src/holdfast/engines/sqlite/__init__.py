@@ -10,7 +10,8 @@
   the last one were told, never inside a commit.
 
 Several processes may use one file: a writer that finds it locked tries again
-for `busy_timeout`.
+for `busy_timeout`. What they tell each other is in `notes`, and `polling`
+notices it, and whatever else they commit.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from holdfast.engines.sqlite import ledger
 from holdfast.engines.sqlite.failures import is_busy, translated
 from holdfast.engines.sqlite.file import DatabaseFile
 from holdfast.engines.sqlite.findings import findings
+from holdfast.engines.sqlite.polling import Poller
 from holdfast.engines.sqlite.writer import Writer
 from holdfast.errors import Closed, StoreError, StoreUnavailable, again
 from holdfast.store import Finding, Health, Migration, StoreURL
@@ -50,6 +51,8 @@ class SqliteEngine:
         self._writer: Writer | None = None
         self._reader: sqlite3.Connection | None = None
         self.look = self._not_open
+        self.poller = Poller(self.run)
+        """Who wants to know what other processes commit: `add` and `remove` a `polling.Watcher`."""
 
     @property
     def name(self) -> str:
@@ -73,6 +76,7 @@ class SqliteEngine:
     async def close(self) -> None:
         """Finish and settle what was handed in, copy the log into the file, end the thread. Twice is once."""
         self.look = self._not_open
+        await self.poller.close()
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()  # first, so that the last to close, who clears the log away, is the thread
