@@ -174,6 +174,14 @@ def test_every_command_is_what_the_client_library_would_have_packed() -> None:
         assert packed([Create("ké", value, ttl)]) == as_redis("SET", "ké", value, "NX", "PX", ttl)
     many = [Set("k", b"1", ttl) for ttl in range(1, 3000)]
     assert packed(many) == b"".join(as_redis("SET", "k", b"1", "PX", op.ttl) for op in many)  # type: ignore[arg-type]
+    kept = [Set("ké", value * size, KEEP) for size in (0, 1, 2_000, 5_000)]
+    assert packed(kept) == b"".join(as_redis("SET", "ké", op.value, "KEEPTTL") for op in kept)
+    fresh = [Create("k", value, None), Create("ké", value, 60_000)]
+    assert packed(fresh) == as_redis("SET", "k", value, "NX") + as_redis(
+        "SET", "ké", value, "NX", "PX", 60_000
+    )
+    mixed = [Set("k", value, None), Create("k", value, 60_000), Get("k")]
+    assert packed(mixed) == b"".join(packed([op]) for op in mixed)
 
 
 # --- walking ---

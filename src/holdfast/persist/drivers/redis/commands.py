@@ -25,6 +25,7 @@ from holdfast.persist.driver import (
     GetEntry,
     GetRenew,
     Increment,
+    Keep,
     Keys,
     Operation,
     Outcome,
@@ -102,8 +103,11 @@ Arguments: TypeAlias = tuple[str | bytes | int, ...]
 
 def packed(ops: Sequence[Operation]) -> bytes:
     """One command for each operation."""
+    kind = type(ops[0])
     if len(ops) == 1:
-        return PACK[type(ops[0])](ops[0])
+        return PACK[kind](ops[0])
+    if (kind is Set or kind is Create) and list(map(type, ops)).count(kind) == len(ops):
+        return _stores(_SET if kind is Set else _CREATE, ops)
     return b"".join([PACK[type(op)](op) for op in ops])
 
 
@@ -140,31 +144,56 @@ def _pattern(prefix: str) -> str:
     return _GLOB.sub(r"\\\1", prefix) + "*"
 
 
-class _Formats(dict[int | None, bytes]):
-    """The format of a SET by lifetime: a lookup and one `%` are half of what packing seven arguments costs.
+class _Lengths(dict[int, bytes]):
+    """How the length of a text is announced; the common ones are kept."""
+
+    def __missing__(self, length: int) -> bytes:
+        told = b"$%d\r\n" % length
+        if length < 4096:
+            self[length] = told
+        return told
+
+
+class _Around(dict[int | Keep | None, tuple[bytes, bytes]]):
+    """What stands in front of the key and behind the value of a SET, by lifetime.
 
     Bounded: an app that gives every value a lifetime of its own starts over now and then.
     """
 
-    def __init__(self, more: bytes, count: int) -> None:
+    def __init__(self, *more: bytes) -> None:
         super().__init__()
-        self._more, self._count = more, count
+        self._more = more
 
-    def __missing__(self, ttl: int | None) -> bytes:
+    def __missing__(self, ttl: int | Keep | None) -> tuple[bytes, bytes]:
         if len(self) >= 1024:
             self.clear()
-        text = b"" if ttl is None else b"%d" % ttl
-        expiry = b"" if ttl is None else b"$2\r\nPX\r\n$%d\r\n%b\r\n" % (len(text), text)
-        count = 3 + self._count + (0 if ttl is None else 2)
-        self[ttl] = form = (
-            b"*%d\r\n$3\r\nSET\r\n" % count + b"$%d\r\n%b\r\n$%d\r\n%b\r\n" + self._more + expiry
-        )
-        return form
+        told = (b"KEEPTTL",) if ttl is KEEP else () if ttl is None else (b"PX", b"%d" % ttl)
+        rest = (*self._more, *told)
+        behind = b"".join([b"$%d\r\n%b\r\n" % (len(each), each) for each in rest])
+        self[ttl] = around = b"*%d\r\n$3\r\nSET\r\n" % (3 + len(rest)), b"\r\n" + behind
+        return around
 
 
-_SET = _Formats(b"", 0)
-_CREATE = _Formats(b"$2\r\nNX\r\n", 1)
-_SET_KEEP: Final = b"*4\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$7\r\nKEEPTTL\r\n"
+_LENGTHS: Final = _Lengths()
+_SET: Final = _Around()
+_CREATE: Final = _Around(b"NX")
+
+
+def _store(known: _Around, op: Any) -> bytes:
+    before, behind = known[op.ttl]
+    key, value = op.key.encode(), op.value
+    return b"%b$%d\r\n%b\r\n$%d\r\n%b%b" % (before, len(key), key, len(value), value, behind)
+
+
+def _stores(known: _Around, ops: Sequence[Any]) -> bytes:
+    """Joining ready pieces takes half the time of formatting each command."""
+    pieces: list[bytes] = []
+    add, lengths = pieces.extend, _LENGTHS
+    for op in ops:
+        key, value = op.key.encode(), op.value
+        before, behind = known[op.ttl]
+        add((before, lengths[len(key)], key, b"\r\n", lengths[len(value)], value, behind))
+    return b"".join(pieces)
 
 
 def _get(op: Get) -> bytes:
@@ -177,14 +206,11 @@ def _get_renew(op: GetRenew) -> bytes:
 
 
 def _set(op: Set) -> bytes:
-    key, value = op.key.encode(), op.value
-    form = _SET_KEEP if op.ttl is KEEP else _SET[op.ttl]
-    return form % (len(key), key, len(value), value)
+    return _store(_SET, op)
 
 
 def _create(op: Create) -> bytes:
-    key, value = op.key.encode(), op.value
-    return _CREATE[op.ttl] % (len(key), key, len(value), value)
+    return _store(_CREATE, op)
 
 
 def _remove(op: Remove) -> bytes:
