@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from holdfast.asgi import serve_lifespan
+from holdfast.channels import Channel, Channels, Connect, User
+from holdfast.errors import StoreMisconfigured
 from holdfast.persist import Persist
 from holdfast.persist.driver import Driver
 from holdfast.store import Health, Migration
@@ -19,6 +21,10 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+SOCKET = "/socket"
+"""Where `Holdfast.asgi` serves the rooms: ``new Socket("/socket")``."""
 
 
 class Holdfast:
@@ -35,6 +41,8 @@ class Holdfast:
         store: a URL, or a `persist` driver made by hand.
         namespace: keeps applications apart in one store.
         persist: a `Persist` of one's own, instead of one made from `store`.
+        channels: the `Channel` classes of the rooms to serve, or a `Channels` of one's own.
+        connect: who a socket's connection belongs to; see `Channels`.
         auto_migrate: as for `Persist`.
     """
 
@@ -44,14 +52,33 @@ class Holdfast:
         *,
         namespace: str = "holdfast",
         persist: Persist | None = None,
+        channels: Iterable[type[Channel]] | Channels | None = None,
+        connect: Callable[[Connect], User | Awaitable[User | None] | None] | None = None,
         auto_migrate: bool | None = None,
     ) -> None:
         self.persist = persist or Persist(store, namespace=namespace, auto_migrate=auto_migrate)
+        if channels is not None and not isinstance(channels, Channels):
+            if not isinstance(store, str):
+                raise StoreMisconfigured(
+                    "Holdfast: a driver by hand serves persist alone; hand in channels=Channels(...)"
+                )
+            channels = Channels(
+                store, channels, connect=connect, namespace=namespace, auto_migrate=auto_migrate
+            )
+        self._channels = channels
+        self._opened: AsyncExitStack | None = None
         self._lock = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None  # that `_lock` is for, and where it is open
         # INVARIANT: `persist` is open exactly while `_users` is more than zero.
         self._users = 0
         self._opened_by_use = False
+
+    @property
+    def channels(self) -> Channels:
+        """The rooms; `StoreMisconfigured` where none were named."""
+        if self._channels is None:
+            raise StoreMisconfigured("Holdfast: no channels; Holdfast(store, channels=[ChatRoom])")
+        return self._channels
 
     @property
     def _turn(self) -> asyncio.Lock:
@@ -66,7 +93,7 @@ class Holdfast:
     async def __aenter__(self) -> Self:
         async with self._turn:
             if self._users == 0:
-                await self.persist.open()
+                await self._open()
             self._users += 1
         return self
 
@@ -79,10 +106,20 @@ class Holdfast:
         async with self._turn:
             await self._leave()
 
+    async def _open(self) -> None:
+        """All of it, or nothing."""
+        async with AsyncExitStack() as opened:
+            await opened.enter_async_context(self.persist)
+            if self._channels is not None:
+                await opened.enter_async_context(self._channels)
+            self._opened = opened.pop_all()
+
     async def _leave(self) -> None:
         self._users -= 1
         if self._users == 0:
-            await self.persist.close()
+            opened, self._opened = self._opened, None
+            if opened is not None:
+                await opened.aclose()
 
     def lifespan(self, app_or_lifespan: Any) -> Lifespan:
         """The ASGI lifespan to give to a framework, or one that nests the framework's own.
@@ -94,7 +131,7 @@ class Holdfast:
         return Lifespan(self, app_or_lifespan)
 
     def asgi(self, app: App) -> App:
-        """The app with the store open around it.
+        """The app with the store open around it, and the rooms at ``/socket`` beside it.
 
         Where the server sends lifespan events, the store opens at startup and
         closes at shutdown, whether `app` knows lifespan or not. Where none
@@ -108,14 +145,17 @@ class Holdfast:
                 return
             if self._users == 0 or self._loop is not asyncio.get_running_loop():
                 await self._open_by_use()
-            await app(scope, receive, send)
+            if self._channels is not None and _is_below(scope, SOCKET):
+                await self._channels(scope, receive, send)
+            else:
+                await app(scope, receive, send)
 
         return held
 
     async def _open_by_use(self) -> None:
         async with self._turn:
             if self._users == 0:
-                await self.persist.open()
+                await self._open()
                 self._users += 1
                 self._opened_by_use = True
 
@@ -128,11 +168,17 @@ class Holdfast:
 
     async def migrate(self) -> Sequence[Migration]:
         """Make or update the tables of every capability; what was applied."""
-        return await self.persist.migrate()
+        applied = list(await self.persist.migrate())
+        if self._channels is not None:
+            applied += await self._channels.migrate()
+        return applied
 
     async def health(self) -> dict[str, Health]:
         """Whether the store answers each capability, by its name. Never raises for a store that is down."""
-        return {"persist": await self.persist.health()}
+        found = {"persist": await self.persist.health()}
+        if self._channels is not None:
+            found["channels"] = await self._channels.health()
+        return found
 
 
 class Lifespan:
@@ -157,3 +203,9 @@ class Lifespan:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._hold.__aexit__(kind, error, trace)
+
+
+def _is_below(scope: Scope, path: str) -> bool:
+    """Whether a request's path, without where the app is mounted, begins with this one."""
+    asked = scope["path"].removeprefix(scope.get("root_path", ""))
+    return bool(asked.startswith(path + "/"))

@@ -4,6 +4,7 @@
 `PersistSuite`      every promise of a persist driver, as one pytest class
 `PersistModel`      the same as a dict and a clock, to judge made-up histories by
 `ChannelsSuite`     every promise of a channels driver, likewise
+`ChannelClient`     a client of `Channels` without a socket
 `faults`            drivers that delay, drop, fail the nth call, die mid-batch
 `ManualClock`       time that a test moves
 `RedisServer`,      throw-away servers: started, killed, paused, started again
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from holdfast.testing import faults as faults
+    from holdfast.testing.channel_client import ChannelClient as ChannelClient
     from holdfast.testing.channels_suite import ChannelsSuite as ChannelsSuite
     from holdfast.testing.clock import ManualClock as ManualClock
     from holdfast.testing.persist.model import PersistModel as PersistModel
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from holdfast.testing.servers import ServerMissing as ServerMissing
 
 __all__ = [
+    "ChannelClient",
     "ChannelsSuite",
     "ManualClock",
     "PersistModel",
@@ -41,6 +44,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ChannelClient": "channel_client",
     "ChannelsSuite": "channels_suite",
     "ManualClock": "clock",
     "PersistModel": "persist.model",
