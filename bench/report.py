@@ -47,16 +47,17 @@ def render(run: Run) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def insert(path: Path, section: str) -> None:
+def insert(path: Path, section: str, *, markers: tuple[str, str] = (OPEN, CLOSE)) -> None:
     """Put the section between the markers, at the end where there are none yet."""
+    first, last = markers
     text = path.read_text() if path.exists() else "# Benchmarks\n"
-    before, opened, rest = text.partition(OPEN)
-    _, closed, after = rest.partition(CLOSE)
+    before, opened, rest = text.partition(first)
+    _, closed, after = rest.partition(last)
     if opened and not closed:
-        raise ValueError(f"{path.name}: {OPEN} without {CLOSE}")
+        raise ValueError(f"{path.name}: {first} without {last}")
     before = before if opened else text.rstrip("\n") + "\n\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{before}{OPEN}\n\n{section}\n{CLOSE}{after if opened else chr(10)}")
+    path.write_text(f"{before}{first}\n\n{section}\n{last}{after if opened else chr(10)}")
 
 
 def _preface(run: Run) -> str:

@@ -1,0 +1,1 @@
+"""`python -m bench.channels`: live rooms, Holdfast's beside its peers'."""

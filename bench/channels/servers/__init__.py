@@ -1,0 +1,1 @@
+"""One server a file, each started as a process of its own."""
