@@ -4,6 +4,11 @@
 `engine`       loans, transactions, what is retried, reconnecting
 `connect`      an `AsyncEngine` from a URL, and how transactions go on its dialect
 `faults`       what SQLAlchemy and the DBAPI modules raise, as five facts
+`tables`       every table of Holdfast, and the metadata that tools are given
+`ledger`       which migrations a database has, and how it gets those that it lacks
+`clock`        whose time it is
+`notes`        what processes tell each other through a table
+`findings`     what `holdfast doctor` says of the database
 =============  =======================================================================
 """
 

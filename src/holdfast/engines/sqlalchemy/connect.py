@@ -21,8 +21,8 @@ OPTIONS: Final = ("timeout",)
 TIMEOUT: Final = 10.0
 BUSY: Final = 5.0
 """Seconds that a writer of SQLite waits for another process's transaction."""
-CONNECTIONS: Final = 5
-"""Two lanes, the sweeper, a health check, and one to spare."""
+CONNECTIONS: Final = 8
+"""Two lanes of each of two capabilities, who polls, the sweepers, a health check, and one to spare."""
 
 _ASYNC: Final = {
     "sqlite": "aiosqlite",

@@ -28,6 +28,7 @@ from sqlalchemy.pool import StaticPool
 
 from holdfast.engines import Lease, lease
 from holdfast.engines.sqlalchemy import OPTIONS, SQLAlchemyEngine, StatementRefused, engine_for
+from holdfast.engines.sqlalchemy.findings import findings
 from holdfast.errors import Closed, StoreError, StoreMisconfigured, StoreUnavailable, again
 from holdfast.persist.driver import (
     LATER,
@@ -40,7 +41,6 @@ from holdfast.persist.driver import (
     Sweep,
     Traits,
 )
-from holdfast.persist.drivers.sqlalchemy_found import findings
 from holdfast.persist.drivers.sqlalchemy_rows import Rows
 from holdfast.persist.drivers.sqlalchemy_schema import apply_pending, pending_on, record_migrations
 from holdfast.persist.drivers.sqlalchemy_tables import Statements, ledger, metadata, statements_for, table
@@ -160,7 +160,7 @@ class SQLAlchemyDriver:
             return Health(False, NAME, time.perf_counter() - started, str(exc))
 
     async def describe(self) -> Sequence[Finding]:
-        return await findings(self._engine, self._sql)
+        return await findings(self._engine, "decides about expiry", (table.name,))
 
     def now(self, op: Operation) -> Outcome:
         return LATER

@@ -1,9 +1,4 @@
-"""The tables of `persist` as SQLAlchemy sees them, and the statements of each dialect over them.
-
-The layout is that of `persist.migrations`, so that a database may be read
-through SQLAlchemy and through Holdfast's own drivers at once. A database that
-has no layout there gets its tables from this `metadata`, keys and values as
-bytes: no collation then folds case or reorders a walk.
+"""The statements of each dialect over the table of `persist`, which stands in `engines.sqlalchemy.tables`.
 
 What a dialect can do in one statement differs, and is stated here:
 
@@ -25,18 +20,12 @@ from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
-    VARBINARY,
     BigInteger,
-    Column,
     Delete,
     Insert,
     Integer,
     LargeBinary,
-    MetaData,
     Select,
-    String,
-    Table,
-    Text,
     Update,
     and_,
     bindparam,
@@ -50,61 +39,15 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import mysql, oracle, postgresql, sqlite
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.expression import Executable
 
-from holdfast.persist.migrations import LEDGER
+from holdfast.engines.sqlalchemy.clock import CLOCKS
+from holdfast.engines.sqlalchemy.tables import ledger, metadata, takes_text
+from holdfast.engines.sqlalchemy.tables import values as table
 
 __all__ = ["Statements", "ledger", "metadata", "statements_for", "table"]
-
-metadata: Final = MetaData()
-"""For Alembic and other tools that compare models with databases; see docs/how-to/alembic.md."""
-
-table: Final = Table(
-    "holdfast_persist",
-    metadata,
-    Column(
-        "key",
-        LargeBinary(768)
-        .with_variant(Text(), "sqlite")
-        .with_variant(postgresql.TEXT(collation="C"), "postgresql")
-        .with_variant(mysql.VARBINARY(768), "mysql", "mariadb")
-        .with_variant(VARBINARY(768), "mssql")
-        .with_variant(oracle.RAW(768), "oracle"),
-        primary_key=True,
-        nullable=False,
-    ),
-    Column(
-        "value",
-        LargeBinary()
-        .with_variant(Text(), "sqlite", "postgresql")
-        .with_variant(mysql.LONGBLOB(), "mysql", "mariadb"),
-        nullable=False,
-    ),
-    Column("expires_at", BigInteger().with_variant(Integer(), "sqlite"), nullable=True),
-    Column("version", BigInteger().with_variant(Integer(), "sqlite"), nullable=False),
-)
-
-ledger: Final = Table(
-    LEDGER,
-    metadata,
-    Column(
-        "capability",
-        String(64).with_variant(Text(), "sqlite", "postgresql"),
-        primary_key=True,
-        nullable=False,
-    ),
-    Column("version", Integer(), primary_key=True, nullable=False, autoincrement=False),
-    Column("applied_at", BigInteger().with_variant(Integer(), "sqlite"), nullable=False),
-)
-
-_CLOCKS: Final[dict[str, str]] = {
-    # clock_timestamp, not now(): a transaction that waited for a lock must not count lifetimes from before it.
-    "postgresql": "(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
-    # UTC, because an hour that comes twice in the server's own zone would expire things early.
-    "mysql": "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(3)) DIV 1000)",
-}
 
 _MYSQL_UPSERT: Final = (
     "INSERT INTO holdfast_persist (`key`, `value`, expires_at, version)"
@@ -141,7 +84,7 @@ class Statements:
 
     def __init__(self, name: str) -> None:
         key, expires_at = table.c.key, table.c.expires_at
-        clock = _CLOCKS.get(name)
+        clock = CLOCKS.get(name)
         now: ColumnElement[int] = (
             bindparam("now", type_=BigInteger())
             if clock is None
@@ -149,7 +92,7 @@ class Statements:
         )
         if clock is not None:
             self.clock = select(now)
-        self.text = name in ("sqlite", "postgresql")
+        self.text = takes_text(name)
         self.reads_clock = name == "postgresql"
         live = or_(expires_at.is_(None), expires_at > now)
         within = key.in_(bindparam("keys", expanding=True))
@@ -231,7 +174,7 @@ class Statements:
         ]
         self.set_ = text(_MYSQL_UPSERT + "VALUES(expires_at)").bindparams(*types)
         self.set_keep = text(
-            _MYSQL_UPSERT + f"IF(expires_at > {_CLOCKS['mysql']}, expires_at, NULL)".replace(":", r"\:")
+            _MYSQL_UPSERT + f"IF(expires_at > {CLOCKS['mysql']}, expires_at, NULL)".replace(":", r"\:")
         ).bindparams(*types)
 
     @cache  # noqa: B019 - as many as there are shapes of a walk: four a dialect

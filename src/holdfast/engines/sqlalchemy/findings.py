@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from holdfast.engines.sqlalchemy import SQLAlchemyEngine
-from holdfast.persist.drivers.sqlalchemy_tables import Statements
+from holdfast.engines.sqlalchemy.clock import server_clock
+from holdfast.engines.sqlalchemy.engine import SQLAlchemyEngine
 from holdfast.store import Finding
 
 __all__ = ["findings"]
 
 SKEW_MS: Final = 1_000
 
+_STORED: Final = text(
+    "SELECT table_name, engine FROM information_schema.tables"
+    " WHERE table_schema = DATABASE() AND table_name IN :tables"
+).bindparams(bindparam("tables", expanding=True))
 
-async def findings(engine: SQLAlchemyEngine, sql: Statements) -> list[Finding]:
-    """Durability, clock, and whether anybody has tested this dialect."""
+
+async def findings(engine: SQLAlchemyEngine, decision: str, tables: Sequence[str]) -> list[Finding]:
+    """Durability, clock, and whether anybody has tested this dialect.
+
+    Args:
+        decision: what the clock does: "decides about expiry".
+        tables: that are relied on to have transactions.
+    """
     look = _LOOKS.get("mysql" if engine.dialect == "mariadb" else engine.dialect, _elsewhere)
 
     async def work(connection: AsyncConnection) -> list[Finding]:
-        return [*await look(connection), await _clock(connection, sql)]
+        return [*await look(connection, tables), await _clock(connection, decision)]
 
     return await engine.read(work)
 
 
-async def _sqlite(connection: AsyncConnection) -> list[Finding]:
+async def _sqlite(connection: AsyncConnection, tables: Sequence[str]) -> list[Finding]:
     mode = await _first(connection, "PRAGMA journal_mode")
     level = int(await _first(connection, "PRAGMA synchronous"))
     if level >= 2:
@@ -49,7 +59,7 @@ async def _sqlite(connection: AsyncConnection) -> list[Finding]:
     return [kept]
 
 
-async def _postgresql(connection: AsyncConnection) -> list[Finding]:
+async def _postgresql(connection: AsyncConnection, tables: Sequence[str]) -> list[Finding]:
     commit = await _first(connection, "SHOW synchronous_commit")
     fsync = await _first(connection, "SHOW fsync")
     if fsync != "on" or commit == "off":
@@ -60,7 +70,7 @@ async def _postgresql(connection: AsyncConnection) -> list[Finding]:
     ]
 
 
-async def _mysql(connection: AsyncConnection) -> list[Finding]:
+async def _mysql(connection: AsyncConnection, tables: Sequence[str]) -> list[Finding]:
     found: list[Finding] = []
     flush = int(await _first(connection, "SELECT @@innodb_flush_log_at_trx_commit"))
     if flush == 1:
@@ -69,20 +79,15 @@ async def _mysql(connection: AsyncConnection) -> list[Finding]:
     else:
         said = f"innodb_flush_log_at_trx_commit={flush}: a crash may lose a second of what was acknowledged"
         found.append(Finding("warning", "durability", said))
-    storage = await _first(
-        connection,
-        "SELECT engine FROM information_schema.tables"
-        " WHERE table_schema = DATABASE() AND table_name = 'holdfast_persist'",
-    )
-    if storage not in (None, "InnoDB"):
-        said = (
-            f"holdfast_persist is a {storage} table, which has no transactions: ALTER TABLE … ENGINE=InnoDB"
-        )
-        found.append(Finding("warning", "transactions", said))
+    stored = await connection.execute(_STORED, {"tables": list(tables)})
+    for table, storage in stored:
+        if storage != "InnoDB":
+            said = f"{table} is a {storage} table, which has no transactions: ALTER TABLE … ENGINE=InnoDB"
+            found.append(Finding("warning", "transactions", said))
     return found
 
 
-async def _elsewhere(connection: AsyncConnection) -> list[Finding]:
+async def _elsewhere(connection: AsyncConnection, tables: Sequence[str]) -> list[Finding]:
     said = f"no test of Holdfast runs on {connection.dialect.name}; portable statements are used"
     return [
         Finding("warning", "dialect", said),
@@ -90,13 +95,14 @@ async def _elsewhere(connection: AsyncConnection) -> list[Finding]:
     ]
 
 
-async def _clock(connection: AsyncConnection, sql: Statements) -> Finding:
-    if sql.clock is None:
-        return Finding("note", "clock", "this machine's clock decides about expiry")
+async def _clock(connection: AsyncConnection, decision: str) -> Finding:
+    clock = server_clock(connection.dialect.name)
+    if clock is None:
+        return Finding("note", "clock", f"this machine's clock {decision}")
     before = time.time_ns()
-    server = int((await connection.execute(sql.clock)).scalar_one())
+    server = int((await connection.execute(select(clock))).scalar_one())
     skew = server - (before + time.time_ns()) // 2_000_000
-    said = f"the server's clock decides about expiry; it is {abs(skew)} ms {'ahead of' if skew > 0 else 'behind'} ours"
+    said = f"the server's clock {decision}; it is {abs(skew)} ms {'ahead of' if skew > 0 else 'behind'} ours"
     return Finding("ok" if abs(skew) < SKEW_MS else "note", "clock", said)
 
 
@@ -104,7 +110,7 @@ async def _first(connection: AsyncConnection, statement: str) -> Any:
     return (await connection.execute(text(statement))).scalar()
 
 
-_LOOKS: Final[dict[str, Callable[[AsyncConnection], Awaitable[list[Finding]]]]] = {
+_LOOKS: Final[dict[str, Callable[[AsyncConnection, Sequence[str]], Awaitable[list[Finding]]]]] = {
     "sqlite": _sqlite,
     "postgresql": _postgresql,
     "mysql": _mysql,
