@@ -74,6 +74,11 @@ class Address:
             raise TypeError(f"a redis.asyncio.Redis client is needed, not {type(client).__name__}")
         return cls(pool, master=bool(getattr(pool, "is_master", False)))
 
+    @property
+    def database(self) -> int:
+        """The number of the database that connections select."""
+        return int(getattr(self._pool, "connection_kwargs", {}).get("db") or 0)
+
     def connection(self) -> Any:
         """A new connection of redis-py's, not yet connected. Never one of the pool's: ours is not given back."""
         return self._pool.make_connection()

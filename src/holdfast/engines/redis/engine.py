@@ -22,7 +22,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, Literal, Self, cast
+from typing import Any, Final, Literal, Self, TypeVar, cast
 
 import hiredis
 import msgspec
@@ -32,7 +32,9 @@ from redis.backoff import NoBackoff
 from holdfast import events
 from holdfast.engines.redis.address import Address, address_of
 from holdfast.engines.redis.greeting import Server, introduced, wanted
+from holdfast.engines.redis.listening import Ear, Listening, Lost
 from holdfast.engines.redis.refusals import LEAVE, Refusal, as_error, connect_error, refusal_word
+from holdfast.engines.redis.subscribed import SubscribedWire
 from holdfast.engines.redis.wire import Flight, Wire
 from holdfast.errors import (
     Closed,
@@ -51,6 +53,8 @@ FIRST_REST: Final = 0.05
 LONGEST_REST: Final = 2.0
 STEADY: Final = 1.0  # seconds a connection must live to have been one
 MAX_WAITING: Final = 4096  # flights that may wait for a connection or for the socket
+
+_W = TypeVar("_W", bound=Wire)
 
 pack = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", hiredis.pack_command)
 """One command as bytes."""
@@ -96,6 +100,7 @@ class RedisEngine:
         self._reconnecting: asyncio.Task[None] | None = None
         self._slow: set[asyncio.Task[None]] = set()  # flights that need another round trip to be settled
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._listening: Listening | None = None
 
     @classmethod
     def from_url(cls, url: StoreURL) -> Self:
@@ -113,7 +118,7 @@ class RedisEngine:
         self._loop = asyncio.get_running_loop()
         self._failures = 0
         try:
-            wire = await self._reach()
+            wire = await self._reach(Wire, self._lost)
         except BaseException:
             await self.address.close()  # a Sentinel that was asked
             raise
@@ -135,6 +140,9 @@ class RedisEngine:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            await listening.close()
         wires = (self._wire, self._leaving, self._spent)
         self._wire = self._leaving = self._spent = None
         for wire in wires:
@@ -207,6 +215,28 @@ class RedisEngine:
             raise StoreUnavailable(f"{self._name}: no answer to PING") from None
         return time.perf_counter() - began
 
+    # --- what is published ---
+
+    @property
+    def database(self) -> int:
+        """The number of the database. Channels know no databases: put it into their names."""
+        return self.address.database
+
+    def listen(self, heard: Callable[[bytes, bytes], None], lost: Callable[[], None]) -> Ear:
+        """An ear on this engine's one subscribing connection; see `listening`.
+
+        Raises:
+            Closed: before `open`, after `close`.
+        """
+        if self._state == "closed":
+            raise again(self._why)
+        if self._listening is None:
+            self._listening = Listening(self._reach_to_listen, _rest, steady=STEADY, name=self._name)
+        return self._listening.ear(heard, lost)
+
+    async def _reach_to_listen(self, lost: Lost) -> SubscribedWire:
+        return await self._reach(SubscribedWire, lost)
+
     # --- what waits ---
 
     def _hold(self, data: bytes, flight: Flight) -> None:
@@ -263,7 +293,7 @@ class RedisEngine:
 
     # --- connections ---
 
-    async def _reach(self) -> Wire:
+    async def _reach(self, kind: type[_W], lost: Lost) -> _W:
         """A connection that has been greeted. Raises a `StoreError` and leaves nothing behind."""
         try:
             connection: Any = self.address.connection()
@@ -272,13 +302,11 @@ class RedisEngine:
             )  # redis-py may try ten times: whoever waits is told instead
         except Exception as exc:
             raise connect_error(exc) from exc
-        wire: Wire | None = None
+        wire: _W | None = None
         try:
             async with asyncio.timeout(self.timeout):
                 await connection.connect()
-                wire = Wire(
-                    connection, self.timeout, lost=self._lost, resumed=self._flush, settle=self._settle
-                )
+                wire = kind(connection, self.timeout, lost=lost, resumed=self._flush, settle=self._settle)
                 await wire.take_over()
                 await self._greet(wire)
         except BaseException as exc:
@@ -309,6 +337,8 @@ class RedisEngine:
         if events.listeners:
             events.publish(events.Connected(self._name, attempts))
         self._flush(wire)
+        if self._listening is not None:
+            self._listening.moved(wire.peer)
 
     def _lost(self, wire: Wire, reason: str) -> None:
         if wire is not self._wire and wire is not self._leaving:
@@ -342,7 +372,7 @@ class RedisEngine:
             self._state = "reaching"
             attempts += 1
             try:
-                wire = await self._reach()
+                wire = await self._reach(Wire, self._lost)
             except StoreError as fault:
                 self._failures += 1
                 self._why = fault

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final, cast
 
@@ -147,6 +147,15 @@ class Wire(asyncio.Protocol):
         )  # first, so that what a waiter does next already queues behind the new attempt
         for flight in flying:
             flight.fail(StoreUnavailable(f"redis: {reason}", maybe_applied=True))
+
+    def replies(self) -> Iterator[Any]:
+        """Every whole reply that has arrived."""
+        return iter(self._reader.gets, _NOTHING)
+
+    @property
+    def peer(self) -> Any:
+        """The server's address, as the socket knows it."""
+        return None if self._transport is None else self._transport.get_extra_info("peername")
 
     async def close(self) -> None:
         """Say goodbye; returns when the transport is closed, or soon after. Nobody is told of a loss."""
