@@ -153,7 +153,7 @@ class SqliteDriver:
 
     async def sweep(self) -> int:
         oldest = await self._engine.run(lambda connection: connection.execute(notes.OLDEST).fetchone())
-        now = self._now_ms()
-        if oldest is None or oldest[0] >= now - notes_table.LIFE_MS:
+        before = self._now_ms() - notes_table.LIFE_MS
+        if oldest is None or oldest[0] >= before:
             return 0  # without asking for the lock
-        return await self._engine.write(lambda connection: notes.sweep(connection, now))
+        return await self._engine.write(lambda connection: notes.sweep(connection, before))

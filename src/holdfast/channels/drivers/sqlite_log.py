@@ -130,7 +130,7 @@ class _Writing:
         if op.max_messages is not None or op.max_age is not None:
             head.retention = op
             if op.max_age is not None:
-                head.due = head.due or is_due(head, at)
+                head.due = head.due or is_due(head, offset, at)
         head.last = head.newest = offset
         head.kept += 1
         head.at = at

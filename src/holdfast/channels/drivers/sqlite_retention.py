@@ -38,13 +38,13 @@ _CUT: Final = (
 )
 
 
-def is_due(head: Head, at: int) -> bool:
+def is_due(head: Head, offset: int, at: int) -> bool:
     """Whether to look for messages that are too old, as one is appended: every 16, and after a silence."""
     retention = head.retention
     return (
         retention is not None
         and retention.max_age is not None
-        and (head.last % _SLACK == 0 or at - head.at > retention.max_age >> 3)
+        and (offset % _SLACK == 0 or at - head.at > retention.max_age >> 3)
     )
 
 

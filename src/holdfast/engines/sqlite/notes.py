@@ -13,7 +13,6 @@ from typing import Final
 
 import msgspec
 
-from holdfast.engines.notes import LIFE_MS
 from holdfast.engines.sqlite.wide import Wide
 
 __all__ = ["MAX_NOTES", "OLDEST", "Note", "Notes", "latest", "note", "read", "sweep"]
@@ -80,6 +79,6 @@ def read(connection: sqlite3.Connection, after: int, channels: bytes) -> Notes:
     return Notes(found[-1].number if more else last, found, complete, more)
 
 
-def sweep(connection: sqlite3.Connection, now: int) -> int:
-    """Delete some that have outlived `LIFE_MS`; how many."""
-    return connection.execute(_SWEEP, (MAX_SWEPT, now - LIFE_MS)).rowcount
+def sweep(connection: sqlite3.Connection, before: int) -> int:
+    """Delete some that were written before that moment; how many."""
+    return connection.execute(_SWEEP, (MAX_SWEPT, before)).rowcount
