@@ -10,6 +10,7 @@ import msgspec
 
 from holdfast.channels import notes
 from holdfast.channels.channel import Channel, Connect, Keep, User
+from holdfast.channels.counts import ConnectionInfo, Counts, RoomInfo
 from holdfast.channels.driver import (
     Changed,
     Clear,
@@ -32,6 +33,7 @@ from holdfast.channels.presence import Presence
 from holdfast.channels.recovery import Position, is_given, recoverable
 from holdfast.channels.registry import driver_for
 from holdfast.channels.routing import Route, Routes, check_topic
+from holdfast.channels.socket import AWAY
 from holdfast.errors import HistoryLost, TopicRefused
 from holdfast.store import Finding, Health, Migration, masked
 
@@ -212,6 +214,42 @@ class Channels:
         """End all connections of a user, in all processes; clients come back and are asked anew who they are."""
         self.hub.disconnect(user_id)
         await self.hub.note(None, notes.DISCONNECT, user_id)
+
+    # --- what goes on in this process ---
+
+    def counts(self) -> Counts:
+        """What was counted since it was opened."""
+        return msgspec.structs.replace(self.hub.counted())
+
+    def rooms(self) -> list[RoomInfo]:
+        """The topics with members here."""
+        return [
+            RoomInfo(room.topic, len(room), str(room.position) if room.route.kept else None, room.sent)
+            for room in self.hub.rooms.values()
+        ]
+
+    def connections(self) -> list[ConnectionInfo]:
+        """Who is connected to this process."""
+        now = self.hub.core.loop.time() if self.hub.core.loop is not None else 0.0
+        return [
+            ConnectionInfo(
+                socket.number,
+                None if socket.user is None else socket.user.id,
+                socket.transport,
+                tuple(socket.topics),
+                socket.unread,
+                now - socket.since,
+            )
+            for socket in self.hub.sockets
+        ]
+
+    def close_connection(self, number: int) -> bool:
+        """End a connection of this process, so that the client comes back; whether there was such a one."""
+        for socket in self.hub.sockets:
+            if socket.number == number:
+                socket.close(AWAY, "closed")
+                return True
+        return False
 
     @property
     def presence(self) -> Presence:

@@ -19,6 +19,7 @@ from holdfast import events
 from holdfast.channels import notes, protocol
 from holdfast.channels.channel import Channel
 from holdfast.channels.core import Core
+from holdfast.channels.counts import Counts
 from holdfast.channels.driver import (
     Append,
     Appended,
@@ -84,7 +85,7 @@ class Hub:
         self.presence = Presence(self)
         self.publishing = Publishing(self)
         self.second = 0  # counts while there are connections
-        self.received = self.dropped = 0
+        self.counts = Counts()
         self._numbers = 0
         self._subscription: Subscription | None = None
         self._beginning: asyncio.Task[Any] | None = None
@@ -136,6 +137,7 @@ class Hub:
         self._numbers += 1
         socket.number = self._numbers
         socket.heard = self.second
+        socket.since = self.core.loop.time() if self.core.loop is not None else 0.0
         self.sockets[socket] = None
         if self._ticking is None:
             assert self.core.loop is not None
@@ -180,6 +182,13 @@ class Hub:
             self._unfollowing[key] = task
             task.add_done_callback(lambda _: self._unfollowing.pop(key, None))
 
+    def counted(self) -> Counts:
+        """The counts, with what is so now."""
+        counts = self.counts
+        counts.connections, counts.rooms = len(self.sockets), len(self.rooms)
+        counts.unread = sum(socket.unread for socket in self.sockets)
+        return counts
+
     def disconnect(self, user_id: str) -> int:
         """End this user's connections here, so that they come back and say anew who they are; how many."""
         found = [each for each in self.sockets if each.user is not None and each.user.id == user_id]
@@ -213,7 +222,7 @@ class Hub:
 
     def _new_room(self, topic: str, key: str, route: Route) -> Room:
         assert self.core.loop is not None
-        room = self.rooms[key] = Room(topic, key, route, self.core.loop)
+        room = self.rooms[key] = Room(topic, key, route, self.core.loop, self.counts)
         room.idle_since = self.second
         Follower(room, self.run, self.spawn, self._broken, self.limits.missed)
         room.ready = self.spawn(self._load(room), f"holdfast channels load {topic}")
@@ -274,6 +283,8 @@ class Hub:
         rooms = self.rooms
         for op, outcome in zip(batch, outcomes, strict=False):
             room = rooms.get(op.key)
+            if type(outcome) is Appended and not outcome.repeated:
+                self.counts.kept += 1
             if room is None:
                 continue
             if type(op) is Append:
@@ -349,6 +360,7 @@ class Hub:
 
     def crashed(self, joined: Joined, where: str, exc: BaseException) -> None:
         """Application code raised: the loop's handler is told, which logs it."""
+        self.counts.crashed += 1
         loop = self.core.loop
         if loop is not None:
             said = f"{type_name(joined.route.kind)}: {where} failed in topic {joined.topic!r}"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from holdfast.channels import protocol
+from holdfast.channels.counts import Counts
 from holdfast.channels.driver import Entry
 from holdfast.channels.protocol import Frame
 from holdfast.channels.recovery import EDITED, REMOVED, Position, Step
@@ -66,6 +67,7 @@ class Room:
     """
 
     __slots__ = (
+        "_counts",
         "_loop",
         "_pending",
         "_scheduled",
@@ -84,15 +86,20 @@ class Room:
         "ready",
         "ring",
         "route",
+        "sent",
         "topic",
         "whole",
     )
 
-    def __init__(self, topic: str, key: str, route: Route, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, topic: str, key: str, route: Route, loop: asyncio.AbstractEventLoop, counts: Counts
+    ) -> None:
         self.topic = topic
         self.key = key
         self.route = route
         self._loop = loop
+        self._counts = counts
+        self.sent = 0
         # Members by how they are written to: with bytes for the wire, or frame by frame.
         self.raw: dict[Socket, Joined] = {}
         self.plain: dict[Socket, Joined] = {}
@@ -182,6 +189,8 @@ class Room:
         if not frames:
             return
         self._pending = []
+        self._counts.sent += len(frames) * len(self)
+        self.sent += len(frames)
         special = self._special
         if special or self.held:
             self._special = {}

@@ -50,12 +50,14 @@ class Socket:
         "held_back",
         "hub",
         "number",
+        "since",
         "topics",
         "user",
     )
 
     write: Callable[[bytes], None]  # where `raw`
     raw: ClassVar[bool] = False
+    transport: ClassVar[str] = "websocket"
     idles: ClassVar[bool] = True  # ended by the hub when nothing is heard from it
 
     def __init__(self, hub: Hub, user: User | None) -> None:
@@ -66,6 +68,7 @@ class Socket:
         self.heard = 0  # the hub's tick when something was last received
         self.expiry: Any = None  # the timer that ends it
         self.number = 0  # the hub's, to be named in the dashboard
+        self.since = 0.0  # loop time when it was made
         self.held_back = 0  # how many of its topics have too much waiting
         self._second = -1
         self._count = self._bytes = self._joins = 0
@@ -141,7 +144,7 @@ class Socket:
 
     def _take(self, frame: Incoming, size: int) -> None:
         hub = self.hub
-        hub.received += 1
+        hub.counts.received += 1
         joined = self.topics.get(frame.topic)
         event = frame.event
         if joined is not None and event != "phx_join":

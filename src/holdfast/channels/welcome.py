@@ -37,6 +37,7 @@ async def welcome(hub: Hub, joined: Joined, room: Room, ref: str | None, own: by
         StoreError: the past could not be read; the client is no member.
     """
     room.entering -= 1
+    hub.counts.joins += 1
     if not room.route.kept:
         frames = [protocol.reply(joined.join_ref, ref, joined.topic, "ok", own)]
         _enter(joined, room, frames + _presence(hub, joined))

@@ -150,7 +150,7 @@ class RawSocket(Socket, asyncio.Protocol):
         self._transport.write(data)
         waiting = self._transport.get_write_buffer_size()
         if waiting > self.hub.limits.unread:
-            self.hub.dropped += 1
+            self.hub.counts.dropped += 1
             if events.listeners:
                 events.publish(events.ReaderDropped(waiting))
             self._transport.abort()
