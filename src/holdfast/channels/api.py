@@ -34,6 +34,7 @@ from holdfast.channels.recovery import Position, is_given, recoverable
 from holdfast.channels.registry import driver_for
 from holdfast.channels.routing import Route, Routes, check_topic
 from holdfast.channels.socket import AWAY
+from holdfast.channels.tail import Heard, tail
 from holdfast.errors import HistoryLost, TopicRefused
 from holdfast.store import Finding, Health, Migration, masked
 
@@ -86,6 +87,8 @@ class Channels:
         origins: whose pages may connect: None, those of the host that is asked;
             ``"*"``, all; or a list such as ``["https://alice.example"]``. Who
             sends no Origin is no browser and is let in.
+        hosts: the names by which clients may ask for this server, such as
+            ``["alice.example", "*.alice.example"]``; None: not checked here.
         limits: how much a client may ask for.
         auto_migrate: as for `Persist`.
 
@@ -103,6 +106,7 @@ class Channels:
         connect: Authenticate | None = None,
         namespace: str = "holdfast",
         origins: str | Sequence[str] | None = None,
+        hosts: Sequence[str] | None = None,
         limits: Limits | None = None,
         auto_migrate: bool | None = None,
         lease: float = LEASE,
@@ -112,6 +116,7 @@ class Channels:
         self._store = masked(store) if isinstance(store, str) else driver.traits.name
         self.connect = connect
         self.origins = origins
+        self.hosts = hosts
         self.hub = Hub(
             driver,
             Routes(channels),
@@ -285,6 +290,15 @@ class Channels:
         else:
             log = await self.hub.run(Read(key, limit))
         return [_message(log.epoch or "", entry) for entry in log.entries]
+
+    def tail(self, topic: str, *, since: str | None = None) -> AsyncIterator[Heard]:
+        """Every message from now on, as members get it: the last `history` first, or all since a position.
+
+        Raises:
+            HistoryLost: what came since is no longer all there.
+            Overloaded: the caller was slower than the topic.
+        """
+        return tail(self.hub, self._route(topic), topic, since)
 
     async def message(self, topic: str, id: str) -> Message | None:
         """One kept message by its id, or None."""

@@ -16,7 +16,7 @@ import msgspec
 if TYPE_CHECKING:
     from holdfast.channels.joined import Joined
 
-__all__ = ["Channel", "Connect", "Keep", "Refuse", "Reply", "User", "event"]
+__all__ = ["AnyTopic", "Channel", "Connect", "Keep", "Refuse", "Reply", "User", "event"]
 
 Keep: TypeAlias = bool | Literal["behind"]
 
@@ -195,3 +195,14 @@ class Channel:
     def present(self) -> dict[str, Any]:
         """Who is here: ``{key: {"metas": [{"phx_ref": ..., ...}]}}``."""
         return self._joined.socket.hub.presence.list(self.topic)
+
+
+class AnyTopic(Channel):
+    """Every topic, for tools that read and write what an application's classes serve; no client may join."""
+
+    topic = "*"
+    history = 0
+    max_messages = None
+
+    async def join(self, params: dict[str, Any]) -> Any:
+        raise Refuse({"reason": "unmatched topic"})

@@ -126,12 +126,21 @@ def parse_line(line: bytes) -> Incoming:
 class Frame:
     """An encoded message, and the same behind a WebSocket head: each made once, however many it goes to."""
 
-    __slots__ = ("_wire", "binary", "body")
+    __slots__ = ("_text", "_wire", "binary", "body")
 
     def __init__(self, body: bytes, *, binary: bool = False) -> None:
         self.body = body
         self.binary = binary
         self._wire: bytes | None = None
+        self._text: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The body of a text frame, for those who take no bytes."""
+        text = self._text
+        if text is None:
+            text = self._text = self.body.decode()
+        return text
 
     @property
     def wire(self) -> bytes:
