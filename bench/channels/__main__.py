@@ -27,7 +27,7 @@ from bench.report import insert
 
 PACKAGES = (
     "uvloop", "msgspec", "uvicorn", "httptools", "websockets", "wsproto", "asyncpg", "starlette", "aiohttp", "picows",
-    "litestar", "python-socketio", "Django", "channels",
+    "litestar", "python-socketio", "Django", "channels", "channels-redis",
 )  # fmt: skip
 
 
@@ -37,7 +37,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         scenarios=tuple(s for s in SCENARIOS if s.name in options.scenarios),
         contestants=tuple(c for c in EVERYONE if c.name in options.servers),
         rounds=options.rounds,
-        peer_rounds=min(options.peer_rounds, options.rounds),
         seconds=options.seconds,
         tries=1 if options.quick else options.tries,
     )
@@ -50,7 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         machine=probes.machine(),
         versions=f"{probes.versions(PACKAGES)}, {_compiler()}",
         rounds=plan.rounds,
-        peer_rounds=plan.peer_rounds,
         seconds=plan.seconds,
         scenarios=plan.scenarios,
         contestants=plan.contestants,
@@ -74,6 +72,8 @@ def _compete(run: Run, plan: Plan, directory: Path, ws: str | None, stack: ExitS
     place = Place(directory, floor)
     if any(c.store == "postgres" and c.name in s.who for c in plan.contestants for s in plan.scenarios):
         place.postgres = _postgres(run, stack)
+    if any(c.name == "django" for c in plan.contestants):
+        place.redis = _redis(run, stack)
     competition = Competition(plan, place, generator)
     run.results, run.missing, run.choice = competition.results, competition.missing, competition.choice
     if ws:
@@ -97,6 +97,18 @@ def _postgres(run: Run, stack: ExitStack) -> str:
     return server.url
 
 
+def _redis(run: Run, stack: ExitStack) -> str:
+    from holdfast.testing.servers import RedisServer
+
+    with running.on_core(running.GENERATOR_CORE):
+        server = stack.enter_context(RedisServer())
+    lines = server.command("INFO", "server").decode().splitlines()
+    run.versions += (
+        f". Redis {next(line.partition(':')[2] for line in lines if line.startswith('redis_version'))}"
+    )
+    return server.url
+
+
 def _compiler() -> str:
     told = subprocess.run(["cc", "--version"], capture_output=True, text=True, check=False).stdout
     return f"generator and floor by {told.splitlines()[0].split(' (')[0]} {told.splitlines()[0].split()[-1]}, -O2"
@@ -109,9 +121,6 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--scenarios", type=_some(names), default=names, help=", ".join(names))
     parser.add_argument("--servers", type=_some(servers), default=servers, help=", ".join(servers))
     parser.add_argument("--rounds", type=int)
-    parser.add_argument(
-        "--peer-rounds", type=int, default=2, help="rounds with the servers that no target names"
-    )
     parser.add_argument("--seconds", type=float, help="per cell")
     parser.add_argument("--tries", type=int, default=2, help="of a cell that saw other work on its cores")
     parser.add_argument(

@@ -24,6 +24,7 @@ class Place(msgspec.Struct):
     directory: Path
     floor: Path
     postgres: str = ""
+    redis: str = ""
     ws: str = STOCK_WS[0]  # what the servers under uvicorn run with
 
 
@@ -131,7 +132,7 @@ EVERYONE: Final = (
     _minimal(
         "django",
         "Django Channels",
-        "a consumer and groups, in-memory layer, capacity 10,000",
+        "a consumer and groups, `channels_redis` pub/sub layer, Redis on core 1",
         _uvicorn("django_app"),
     ),
 )

@@ -8,7 +8,7 @@ import msgspec
 
 from bench.channels.contestants import EVERYONE, Contestant
 from bench.channels.scenarios import CALM_US, Sample, Scenario
-from bench.channels.targets import Results, between, judge
+from bench.channels.targets import Results, between, judge, text
 from bench.measure import markdown, median, number
 
 __all__ = ["CLOSE", "OPEN", "Run", "render"]
@@ -25,7 +25,6 @@ class Run(msgspec.Struct):
     machine: str
     versions: str
     rounds: int
-    peer_rounds: int
     seconds: float
     scenarios: tuple[Scenario, ...]
     contestants: tuple[Contestant, ...]
@@ -49,8 +48,7 @@ def _preface(run: Run) -> str:
     disturbed = sum(sample.disturbed for sample in samples)
     chosen = ", ".join(f"`{ws}` {number(rate)}" for ws, rate in run.choice.items())
     rounds = f"{run.rounds} round{'s' * (run.rounds > 1)}"
-    if run.peer_rounds < run.rounds:
-        rounds += f" (servers by which no target is judged: {run.peer_rounds})"
+    rounds += " (of the peers, one or two)" if run.rounds > 1 else ""
     lines = [
         "## channels, side by side",
         f"`{run.command}` ({number(run.minutes)} minutes; load average before: {run.load})",
@@ -115,7 +113,7 @@ def _rows(run: Run, scenario: Scenario, compared: str) -> Iterator[list[str]]:
         ]
         if compared:
             ratios = between(run.results, scenario, compared, name) if name != compared else []
-            row.append(f"{number(median(ratios))} ×" if ratios else "")
+            row.append(f"{text(median(ratios))} ×" if ratios else "")
         yield row
 
 

@@ -86,6 +86,7 @@ class Server(ServerProcess):
         self.contestant = contestant
         self._place = place
         self._env = {"BENCH_HISTORY": str(history), "BENCH_STORE": store, "PYTHONPATH": str(ROOT)}
+        self._env |= {"BENCH_REDIS": place.redis} if place.redis else {}
 
     def start(self) -> Server:
         with on_core(SERVER_CORE):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
@@ -11,7 +12,7 @@ from bench.channels.contestants import EVERYONE, FRAMEWORKS
 from bench.channels.scenarios import GROWTH, KB_EACH, MESSAGES, P99, PACED_P99_MS, SCENARIOS, Sample, Scenario
 from bench.measure import median, number
 
-__all__ = ["Results", "Verdict", "between", "judge"]
+__all__ = ["Results", "Verdict", "between", "judge", "text"]
 
 Results: TypeAlias = dict[tuple[str, str], dict[int, Sample]]
 """Every sample, by scenario, server and round."""
@@ -37,8 +38,14 @@ def between(results: Results, scenario: Scenario, one: str, other: str, of: str 
     """
     mine, theirs = results.get((scenario.name, one), {}), results.get((of or scenario.name, other), {})
     figure, its = scenario.columns[0].figure, BY_NAME[of or scenario.name].columns[0].figure
-    rounds = [turn for turn in sorted(mine) if turn in theirs and its(theirs[turn])]
-    return [figure(mine[turn]) / its(theirs[turn]) for turn in rounds]
+    rounds = [turn for turn in sorted(mine) if turn in theirs]
+    return [_times(figure(mine[turn]), its(theirs[turn])) for turn in rounds]
+
+
+def _times(mine: float, theirs: float) -> float:
+    if not theirs:
+        return math.inf if mine else 1.0
+    return mine / theirs
 
 
 def judge(results: Results) -> list[Verdict]:
@@ -159,5 +166,9 @@ def _what(scenario: str, server: str) -> str:
 
 
 def _spread(values: list[float]) -> str:
-    middle = number(median(values))
-    return f"{middle} [{number(min(values))}–{number(max(values))}]" if len(values) > 1 else middle
+    middle = text(median(values))
+    return f"{middle} [{text(min(values))}–{text(max(values))}]" if len(values) > 1 else middle
+
+
+def text(value: float) -> str:
+    return "∞" if math.isinf(value) else number(value)

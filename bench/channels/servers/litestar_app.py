@@ -35,4 +35,10 @@ async def endpoint(socket: WebSocket[Any, Any, Any]) -> None:
             pass  # as every conversation here ends
 
 
-app = Litestar([endpoint], plugins=[plugin], logging_config=None)
+async def remember() -> None:
+    """Stay in the room whose history is asked for: the memory backend forgets a channel that everyone has left."""
+    if HISTORY:
+        await plugin.subscribe("chat_room:0")
+
+
+app = Litestar([endpoint], plugins=[plugin], logging_config=None, on_startup=[remember])
