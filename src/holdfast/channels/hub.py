@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
@@ -52,6 +53,8 @@ LEASE: Final = 15.0
 """Seconds after which a process that was not heard of is dead."""
 GOODBYE: Final = 2.0
 """Seconds that channels may take to end at shutdown."""
+FOREVER: Final = 1e7
+"""Seconds that a timer may run: a connection does not live longer."""
 
 
 class Hub:
@@ -133,14 +136,18 @@ class Hub:
     # --- connections ---
 
     def admit(self, socket: Socket) -> None:
-        """A connection was made."""
+        """A connection was made; it ends when its user expires."""
+        assert self.core.loop is not None
         self._numbers += 1
         socket.number = self._numbers
         socket.heard = self.second
-        socket.since = self.core.loop.time() if self.core.loop is not None else 0.0
+        socket.since = self.core.loop.time()
         self.sockets[socket] = None
+        expires = None if socket.user is None else socket.user.expires
+        if expires is not None:
+            seconds = expires.total_seconds() if isinstance(expires, timedelta) else float(expires)
+            socket.expiry = self.core.loop.call_later(min(seconds, FOREVER), socket.close, AWAY, "expired")
         if self._ticking is None:
-            assert self.core.loop is not None
             self._ticking = self.core.loop.call_later(1.0, self._tick)
 
     def forget(self, socket: Socket) -> None:
