@@ -278,6 +278,7 @@ def truthful(s: Subject, following: Following, key: str, epoch: str, last: int) 
 async def talk(s: Subject, key: str, count: int) -> None:
     for number in range(count):
         await s.say(key, number)
+        await asyncio.sleep(0)  # so that a driver that never waits takes turns with others
 
 
 async def take(s: Subject, got: list[Entry], news: list[Heard], lost: bool) -> None:
