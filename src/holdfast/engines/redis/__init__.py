@@ -13,6 +13,7 @@ a batch is one write, its replies one future.
 `greeting`     what a server says of itself, and whether it can serve
 `address`      URLs, Sentinel, what redis-py is told
 `refusals`     error replies as words, and as exceptions
+`doctor`       what a server promises as it is configured
 =============  =======================================================================
 """
 

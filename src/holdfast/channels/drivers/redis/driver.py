@@ -43,6 +43,7 @@ from holdfast.channels.driver import (
     Traits,
 )
 from holdfast.channels.drivers.redis.commands import MARK, Packer, look_for_namespaces, page_of
+from holdfast.channels.drivers.redis.doctor import findings
 from holdfast.channels.drivers.redis.following import Following
 from holdfast.channels.drivers.redis.replies import READ_REPLY, page, what
 from holdfast.channels.drivers.redis.scripts import SCRIPTS
@@ -61,7 +62,6 @@ TRAITS: Final = Traits(
     notifies="push",
     pipeline=64,
     max_bytes=1 << 20,  # times the pipeline is what may be under way
-    auto_migrate=True,
 )
 
 _ANNOUNCED: Final = frozenset({Append, Edit, Erase})
@@ -137,7 +137,7 @@ class RedisDriver:
         return Health(True, "redis", seconds, f"{server.name} {server.version} {server.role}".strip())
 
     async def describe(self) -> Sequence[Finding]:
-        return []
+        return await findings(self._opened()[0])
 
     def now(self, op: Operation) -> Outcome:
         return LATER
