@@ -85,6 +85,10 @@ class RegisteredDriver(ChannelsSuite):
     async def make_driver(self) -> Driver:
         return driver_for(self.url)
 
+    @soaked
+    def test_any_history_agrees_with_a_dict_of_logs(self) -> None:
+        super().test_any_history_agrees_with_a_dict_of_logs()
+
 
 def loop_factory(fast: bool) -> Callable[[], asyncio.AbstractEventLoop] | None:
     """uvloop's where it is asked for and installed: it orders callbacks and reads sockets in its own way."""

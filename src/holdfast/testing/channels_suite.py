@@ -24,6 +24,7 @@ from holdfast.testing.channels.batches import BatchCases
 from holdfast.testing.channels.changes import ChangeCases
 from holdfast.testing.channels.concurrency import ConcurrencyCases
 from holdfast.testing.channels.lifecycle import LifecycleCases
+from holdfast.testing.channels.model import ModelCases
 from holdfast.testing.channels.reads import ReadCases
 from holdfast.testing.channels.retention import RetentionCases
 from holdfast.testing.channels.text import TextCases
@@ -43,5 +44,6 @@ class ChannelsSuite(
     BatchCases,
     ConcurrencyCases,
     AnnouncementCases,
+    ModelCases,
 ):
     """Subclass it and say how a driver is made; see the module's docstring."""
