@@ -14,7 +14,7 @@ help: ## what there is
 
 run: ## start the server on SQLite: make run PORT=8000 STORE=sqlite:///holdfast.db
 	@sh tools/setup.sh $(VENV) all
-	@exec $(BIN)/holdfast serve --port $(PORT) --store '$(STORE)'
+	@exec $(BIN)/holdfast serve --port $(PORT) --store '$(STORE)' --chat
 
 test: setup ## run the tests, with servers of their own on free ports
 	$(BIN)/python -m pytest $(ARGS)
@@ -33,8 +33,9 @@ soak: setup ## the full figures: kills and faults on every engine, into docs/ben
 	HOLDFAST_SOAK=1 $(BIN)/python -m pytest -m soak --override-ini addopts= -q tests $(ARGS)
 
 bench: ## every speed figure, side by side with its peers, into docs/benchmarks.md
-	@sh tools/setup.sh $(BENCH_VENV) redis,postgres,sqlalchemy bench/requirements.txt
+	@sh tools/setup.sh $(BENCH_VENV) redis,postgres,sqlalchemy,serve bench/requirements.txt
 	$(BENCH_VENV)/bin/python -m bench.persist --write $(ARGS)
+	$(BENCH_VENV)/bin/python -m bench.channels --write $(ARGS)
 
 docs: setup ## the documentation site, into site/
 	$(BIN)/zensical build

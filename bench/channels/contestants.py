@@ -85,7 +85,7 @@ def _holdfast(
     name: str, title: str, about: str, *, ws: str | None = FAST_PATH, store: str = "memory"
 ) -> Contestant:
     command = _uvicorn("holdfast_app", ws)
-    return Contestant(name, title, about, command, "/websocket?vsn=2.0.0", store=store, always=True)
+    return Contestant(name, title, about, command, store=store, always=True)
 
 
 def _minimal(name: str, title: str, about: str, command: Command, *, always: bool = False) -> Contestant:
@@ -94,7 +94,9 @@ def _minimal(name: str, title: str, about: str, command: Command, *, always: boo
 
 EVERYONE: Final = (
     _holdfast(
-        "holdfast", "holdfast", "the whole server on uvicorn, fast path (`--ws holdfast…:WebSocketProtocol`)"
+        "holdfast",
+        "holdfast",
+        "all of it, mounted in a Starlette app, fast path (`--ws holdfast…:WebSocketProtocol`)",
     ),
     _holdfast("holdfast-asgi", "holdfast, plain ASGI", "the same app on stock uvicorn", ws=None),
     _holdfast(

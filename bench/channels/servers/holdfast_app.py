@@ -1,4 +1,4 @@
-"""Holdfast itself, through its public API; store and history come from the environment.
+"""Holdfast itself, mounted in a Starlette app as its users do; store and history come from the environment.
 
 uvicorn bench.channels.servers.holdfast_app:app [--ws holdfast.channels.transports.uvicorn:WebSocketProtocol]
 """
@@ -6,8 +6,12 @@ uvicorn bench.channels.servers.holdfast_app:app [--ws holdfast.channels.transpor
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from holdfast.channels import Channel, Channels, Limits, event
 
@@ -29,4 +33,13 @@ class ChatRoom(Channel):
 # One publisher speaks for a crowd here; all other limits are the stock ones.
 LIMITS = Limits(messages=1_000_000, bytes=1 << 30)
 
-app = Channels(os.environ.get("BENCH_STORE", "memory://"), [ChatRoom], auto_migrate=True, limits=LIMITS)
+channels = Channels(os.environ.get("BENCH_STORE", "memory://"), [ChatRoom], auto_migrate=True, limits=LIMITS)
+
+
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async with channels:
+        yield
+
+
+app = Starlette(routes=[Mount("/socket", channels)], lifespan=lifespan)
