@@ -43,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     forwarded_allow_ips: str = "127.0.0.1"  # whose X-Forwarded-* are believed
     allow_hosts: tuple[str, ...] = ()  # names the server answers to, beside the bind address and localhost
     site: str | None = None  # "https://alice.example"; its host is allowed too
+    chat: bool = False  # the demonstration chat, at /chat
     token: str | None = None  # instead of the one that the store holds the hash of
     token_file: str | None = None  # a file whose first line is that token
 
@@ -140,7 +141,7 @@ def _read(field: str, name: str, text: str) -> Any:
             return int(text)
         except ValueError:
             raise StoreMisconfigured(f"environment: {name}={text!r} is not a whole number") from None
-    if field == "auto_migrate":
+    if field in ("auto_migrate", "chat"):
         if text.lower() not in _YES + _NO:
             raise StoreMisconfigured(f"environment: {name}={text!r} is neither true nor false")
         return text.lower() in _YES

@@ -125,6 +125,7 @@ class Channels:
             auto_migrate=auto_migrate,
             lease=lease,
         )
+        self.hub.channels = self
         self._app: Callable[[Scope, Receive, Send], Awaitable[None]] | None = None
 
     # --- life ---
@@ -136,6 +137,13 @@ class Channels:
     async def close(self) -> None:
         """Tell every client to come back (1012), drain what waits to be stored, close the store. Twice is once."""
         await self.hub.close()
+
+    async def drain(self, seconds: float = 10.0) -> None:
+        """Tell clients to come back (1012), a thousand a second or, where there are more, all within `seconds`.
+
+        For whoever runs the server, before it stops; `close` tells those that are left at once.
+        """
+        await self.hub.drain(seconds)
 
     async def __aenter__(self) -> Self:
         await self.open()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
 import msgspec
 
 if TYPE_CHECKING:
+    from holdfast.channels.api import Channels
     from holdfast.channels.joined import Joined
 
 __all__ = ["AnyTopic", "Channel", "Connect", "Keep", "Refuse", "Reply", "User", "event"]
@@ -137,6 +138,11 @@ class Channel:
     def user(self) -> User | None:
         """Who `connect` said this is."""
         return self._joined.socket.user
+
+    @property
+    def channels(self) -> Channels:
+        """The `Channels` that this is part of: its history, its other topics."""
+        return self._joined.socket.hub.channels
 
     @property
     def state(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -45,12 +45,17 @@ from holdfast.channels.routing import Route, Routes
 from holdfast.channels.socket import AWAY, BAD_FRAME, RESTART, Socket
 from holdfast.errors import HoldfastError, StoreError
 
+if TYPE_CHECKING:
+    from holdfast.channels.api import Channels
+
 __all__ = ["Hub"]
 
 LINGER: Final = 5
 """Seconds that a room stays after its last member has left: who reloads a page finds it as it was."""
 LEASE: Final = 15.0
 """Seconds after which a process that was not heard of is dead."""
+DRAINED_AT_ONCE: Final = 50
+"""Clients in a twentieth of a second that are told to come back."""
 GOODBYE: Final = 2.0
 """Seconds that channels may take to end at shutdown."""
 FOREVER: Final = 1e7
@@ -73,6 +78,7 @@ class Hub:
         auto_migrate: bool | None,
         lease: float = LEASE,
     ) -> None:
+        self.channels: Channels  # whose hub it is
         self.routes = routes
         self.limits = limits
         self.lease = lease
@@ -132,6 +138,21 @@ class Hub:
         finally:
             self.rooms.clear()
             await self.core.close()
+
+    async def drain(self, seconds: float) -> None:
+        """Tell clients to come back, spread over a time that grows with their number and ends after `seconds`.
+
+        All at once they would all come back at once, to whoever serves next.
+        """
+        waiting = list(self.sockets)
+        pause = 0.05
+        each = max(DRAINED_AT_ONCE, round(len(waiting) * pause / seconds) + 1)
+        while waiting:
+            for socket in waiting[:each]:
+                socket.close(RESTART, "restart")
+            waiting = waiting[each:]
+            if waiting:
+                await asyncio.sleep(pause)
 
     # --- connections ---
 

@@ -36,6 +36,7 @@ __all__ = ["serve"]
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The admin token is this file's first line.",
 )
+@click.option("--chat/--no-chat", default=None, help="The demonstration chat, at /chat.")
 @click.option("--auto-migrate/--no-auto-migrate", default=None, help="Make and update tables at the start.")
 @click.option(
     "--max-bytes", type=click.IntRange(min=1), metavar="N", help="Largest value; 1 MiB unless told."
@@ -49,6 +50,7 @@ def serve(
     root_path: str | None,
     forwarded_allow_ips: str | None,
     token_file: Path | None,
+    chat: bool | None,
     auto_migrate: bool | None,
     max_bytes: int | None,
 ) -> None:
@@ -68,6 +70,7 @@ def serve(
         root_path=root_path,
         forwarded_allow_ips=forwarded_allow_ips,
         token_file=None if token_file is None else str(token_file),
+        chat=chat,
         auto_migrate=auto_migrate,
         max_bytes=max_bytes,
     )

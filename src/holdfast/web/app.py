@@ -1,14 +1,14 @@
 """The composition root of the server: which parts there are, and what each is given.
 
 Everything that faces the network is one Starlette application that owns one
-`Persist`. A further capability brings its routes and its lifespan here, and
+`Persist` and one `Channels`. A further capability brings its routes and its lifespan here, and
 nowhere else.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
@@ -17,15 +17,17 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import HTTPExceptionHandler
 
 from holdfast import events
-from holdfast.errors import HoldfastError
+from holdfast.channels import AnyTopic, Channels
+from holdfast.errors import HoldfastError, StoreMisconfigured
 from holdfast.persist import Persist
 from holdfast.settings import Settings
 from holdfast.web import metrics, openapi, values
 from holdfast.web.access import Access, Bearer
+from holdfast.web.chat import Chat
 from holdfast.web.cursors import Cursors
 from holdfast.web.dashboard import Dashboard
 from holdfast.web.headers import SecurityHeaders, protect
@@ -40,7 +42,8 @@ def make_app(settings: Settings, *, persist: Persist | None = None) -> Starlette
     """The server as an ASGI application; no I/O before its lifespan starts, but for reading a token file.
 
     It serves the store of the settings, or `persist`, made by hand and not yet
-    opened. Either is open as long as the lifespan lasts, as `app.state.persist`.
+    opened. Either is open as long as the lifespan lasts, as `app.state.persist`;
+    so are the store's rooms, as `app.state.channels` (None where it has none).
     """
     if persist is None:
         persist = Persist(
@@ -52,13 +55,18 @@ def make_app(settings: Settings, *, persist: Persist | None = None) -> Starlette
     tally = Tally()
     access = Access(persist, settings.given_token())
     cursors = Cursors(persist, access)
+    chat = Chat(persist, settings) if settings.chat else None
+    channels = _channels(settings, chat)
     dashboard = Dashboard(persist, cursors, access, tally, settings)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         stop = events.subscribe(tally.hear)
         try:
-            async with persist:
+            async with AsyncExitStack() as opened:
+                await opened.enter_async_context(persist)
+                if channels is not None:
+                    await opened.enter_async_context(channels)
                 yield
         finally:
             stop()
@@ -69,6 +77,11 @@ def make_app(settings: Settings, *, persist: Persist | None = None) -> Starlette
             *metrics.routes(persist, tally, access),
             _description(settings, access),
             *dashboard.routes(),
+            *(
+                []
+                if chat is None or channels is None
+                else [*chat.routes(channels), Mount("/socket", channels)]
+            ),
         ],
         middleware=[Middleware(SecurityHeaders), Middleware(HostCheck, allowed=allowed_hosts(settings))],
         exception_handlers=_answers(dashboard),
@@ -76,7 +89,24 @@ def make_app(settings: Settings, *, persist: Persist | None = None) -> Starlette
     )
     app.router.redirect_slashes = False  # a redirect would be built from the Host header
     app.state.persist = persist
+    app.state.channels = channels
     return app
+
+
+def _channels(settings: Settings, chat: Chat | None) -> Channels | None:
+    """The store's rooms: those of the chat are served, all others can be looked at."""
+    try:
+        return Channels(
+            settings.store,
+            [AnyTopic] if chat is None else [chat.room, AnyTopic],
+            connect=None if chat is None else chat.connect,
+            namespace=settings.namespace,
+            auto_migrate=settings.auto_migrate,
+        )
+    except StoreMisconfigured:
+        if chat is not None:
+            raise
+        return None  # a store for values alone, such as a Redis Cluster
 
 
 def _description(settings: Settings, access: Access) -> BaseRoute:

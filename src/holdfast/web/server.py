@@ -6,8 +6,9 @@ import asyncio
 import os
 import socket
 import sys
+from importlib.util import find_spec
 from inspect import signature
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -17,7 +18,7 @@ from holdfast.settings import Settings
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
-    from uvicorn import Config
+    from uvicorn import Config, Server
 
 __all__ = ["run", "worker"]
 
@@ -34,10 +35,8 @@ def run(settings: Settings) -> None:
     Raises:
         StoreUnavailable, StoreMisconfigured, NotMigrated: it cannot start; nothing was printed.
     """
-    try:
-        import uvicorn
-    except ImportError as exc:
-        raise MissingExtra('serve: pip install "holdfast[serve]"') from exc
+    if find_spec("uvicorn") is None or find_spec("websockets") is None:
+        raise MissingExtra('serve: pip install "holdfast[serve]"')
     os.umask(0o077)
     listener = _listen(settings)
     with listener:
@@ -48,7 +47,7 @@ def run(settings: Settings) -> None:
             if settings.workers == 1:
                 from holdfast.web.app import make_app
 
-                uvicorn.Server(_config(settings, make_app(settings))).run([listener])
+                _server(_config(settings, make_app(settings))).run([listener])
             else:
                 os.environ.update(settings.environment())  # inherited by the workers, never in argv
                 _supervise(_config(settings, "holdfast.web.server:worker"), listener)
@@ -58,13 +57,35 @@ def run(settings: Settings) -> None:
 
 def _supervise(config: Config, listener: socket.socket) -> None:
     """Start the workers on one socket, replace those that die, and stop them all in the end."""
-    from uvicorn import Server
     from uvicorn.supervisors import Multiprocess
 
     own = (
-        {"target": Server(config).run} if "target" in signature(Multiprocess).parameters else {}
+        {"target": _server(config).run} if "target" in signature(Multiprocess).parameters else {}
     )  # older ones want it
     Multiprocess(config, sockets=[listener], **own).run()
+
+
+def _server(config: Config) -> Server:
+    """uvicorn's server, which tells rooms' clients one after the other that it stops."""
+    from uvicorn import Server
+
+    class Draining(Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            for server in self.servers:
+                server.close()  # whoever comes back meanwhile comes to the next process
+            channels = _application(self.config.loaded_app).state.channels
+            if channels is not None:
+                await channels.drain(DRAIN_SECONDS / 2)
+            await super().shutdown(sockets)
+
+    return Draining(config)
+
+
+def _application(app: Any) -> Starlette:
+    """The app that `make_app` made, out of what uvicorn wrapped around it."""
+    while not hasattr(app, "state"):
+        app = app.app
+    return cast("Starlette", app)
 
 
 def worker() -> Starlette:
@@ -107,6 +128,7 @@ def _config(settings: Settings, app: Starlette | str) -> Config:
         root_path=settings.root_path,
         proxy_headers=True,
         forwarded_allow_ips=settings.forwarded_allow_ips,
+        ws="holdfast.channels.transports.uvicorn:WebSocketProtocol",
         timeout_graceful_shutdown=DRAIN_SECONDS,
         log_level="warning",
         access_log=False,  # paths hold keys
