@@ -21,20 +21,24 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 class PlainSocket(Socket):
     """A connection that was accepted; `serve` is its life."""
 
-    __slots__ = ("_closing", "_resumed", "_writer")
+    __slots__ = ("_closing", "_reader", "_resumed", "_writer")
 
     def __init__(self, hub: Hub, user: User | None, send: Send) -> None:
         super().__init__(hub, user)
         self._closing = False
+        self._reader: asyncio.Task[None]
         self._resumed: asyncio.Future[None] | None = None
         self._writer = Writer(send, max_bytes=hub.limits.unread, stalled=self._stalled, gone=self._gone)
 
     async def serve(self, receive: Receive) -> None:
         """Until either side ends it."""
-        reader = asyncio.create_task(self._read(receive), name="holdfast channels reader")
+        self._reader = reader = asyncio.create_task(self._read(receive), name="holdfast channels reader")
+        writer = self._writer.task
         self.hub.admit(self)
         try:
-            await asyncio.wait({reader, self._writer.task}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+            if self._closing:
+                await asyncio.wait({writer})
         finally:
             self._closing = True
             self.lost()
@@ -53,8 +57,6 @@ class PlainSocket(Socket):
                 return
             if message["type"] != "websocket.receive":
                 return
-            if self._closing:
-                continue
             text = message.get("text")
             if text is not None:
                 if len(text) > limit or (4 * len(text) > limit and len(text.encode()) > limit):
@@ -97,7 +99,9 @@ class PlainSocket(Socket):
         if self._closing:
             return
         self._closing = True
-        self._writer.close(code, reason, drop=drop)
+        # granian does not send a close while somebody receives.
+        self._reader.cancel()
+        self._writer.close(code, reason, after=self._reader, drop=drop)
         # Not now: a room may be in the midst of handing out frames to its members.
         asyncio.get_running_loop().call_soon(self.lost)
 

@@ -73,7 +73,7 @@ class Writer:
         self._sent = 0  # counts what the server took, while somebody watches
         self._rest: Coroutine[Any, Any, None] | Awaitable[None] | None = None  # a `send` to go on with
         self._wake: asyncio.Future[None] | None = None
-        self._closing: tuple[int, str] | None = None
+        self._closing: tuple[int, str, asyncio.Task[None]] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
         self.task = self._loop.create_task(
@@ -138,11 +138,14 @@ class Writer:
         if self.unread > self._max_bytes or len(queue) > MAX_FRAMES:
             self._stalled(self.unread)
 
-    def close(self, code: int, reason: str, *, drop: bool = False) -> None:
-        """Send what waits (or not, with `drop`), then the close; the task ends then, or after a few seconds."""
+    def close(self, code: int, reason: str, *, after: asyncio.Task[None], drop: bool = False) -> None:
+        """Send what waits (or not, with `drop`), then, when `after` is done, the close.
+
+        The task ends then, or after a few seconds.
+        """
         if self._closing is not None:
             return
-        self._closing = (code, reason.encode()[:123].decode(errors="ignore"))
+        self._closing = (code, reason.encode()[:123].decode(errors="ignore"), after)
         if drop:
             self._queue.clear()
             self.unread = 0
@@ -172,7 +175,9 @@ class Writer:
                     if self._queue:  # it may have been dropped
                         self.unread -= len(self._queue.popleft().body)
                 if self._closing is not None:
-                    code, reason = self._closing
+                    code, reason, after = self._closing
+                    if not after.done():
+                        await asyncio.wait({after})
                     await self._send({"type": "websocket.close", "code": code, "reason": reason})
                     return
                 self._wake = wake = self._loop.create_future()
