@@ -59,7 +59,8 @@ def _preface(run: Run) -> str:
         "each round, for each scenario, every server in turn. Figures are medians of the rounds, min–max is the spread "
         "of the first column. A message is 64 characters in a frame of 140 bytes or so; latency is from the moment it "
         "was sent, or where it is paced was due, to its arrival at a member, all members counted. *Generator busy* "
-        "near 1 means that the generator is the limit; *frames a read* says how many it found together. *Holdfast is* gives the median of the ratios of each round. "
+        "near 1 means that the generator is the limit; *frames a read* says how many it found "
+        "together. *Holdfast is* gives the median of the ratios of each round. "
         "Over a real network sends cost less and the ratios between servers that do the same number of them shrink.",
         f"All that run under uvicorn have uvloop and its `--ws {run.ws}`"
         + (f", which served Starlette best (deliveries a second in the rooms: {chosen})." if chosen else "."),
