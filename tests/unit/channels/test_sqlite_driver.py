@@ -203,6 +203,11 @@ async def test_a_long_stretch_is_not_read_on_the_loop(driver: SqliteDriver) -> N
     assert payloads(driver.now(Read(A, module.MAX_LOOK))) == ["1"]
 
 
+async def test_a_read_of_nothing_tells_how_far_the_log_reaches(driver: SqliteDriver) -> None:
+    said, _ = await driver.apply([say(A, 1), say(A, 2)])
+    assert driver.now(Read(A, 0)) == Log(said.epoch, 2, 0, ())
+
+
 async def test_a_batch_of_reads_is_served_while_another_process_writes(
     driver: SqliteDriver, other: sqlite3.Connection
 ) -> None:
@@ -425,6 +430,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.reached: dict[str, tuple[str, int]] = {}
+        self.told: list[str] = []
         self.sends: list[tuple[str, bytes]] = []
         self.losses = 0
         self._told = asyncio.Event()
@@ -432,6 +438,7 @@ class Heard:
     def kept(self, key: str, epoch: str, last: int, entry: Entry | None) -> None:
         assert entry is None
         self.reached[key] = (epoch, last)
+        self.told.append(key)
         self._told.set()
 
     def sent(self, key: str, data: bytes) -> None:
@@ -534,6 +541,40 @@ async def test_a_topic_that_is_begun_again_is_heard_in_its_new_epoch(
     assert heard.reached == {A: (new.epoch, 1)}
     assert new.epoch != old.epoch
     await stranger.close()
+
+
+async def test_only_what_moved_is_announced(driver: SqliteDriver, path: Path) -> None:
+    await driver.apply([say(A), say(B)])
+    stranger = driver_at(path, "?synchronous=normal")
+    await stranger.open()
+    heard = Heard()
+    subscription = await driver.subscribe(heard)
+    for key in (A, B, "h:c:silent"):
+        await subscription.follow(key)
+    for number in range(2, 5):
+        await stranger.apply([say(B), say("h:c:else"), Send(B, b"x")])
+        await heard.until(lambda number=number: len(heard.sends) == number - 1)
+    assert set(heard.told) == {B}
+    assert len(heard.told) <= 3
+    await stranger.close()
+
+
+async def test_a_driver_that_closes_hears_nothing_more_though_the_engine_lives_on(
+    driver: SqliteDriver,
+) -> None:
+    beside = SqliteDriver(driver._url)
+    await beside.open()
+    heard = Heard()
+    await (await beside.subscribe(heard)).follow(A)
+    ended = await beside.subscribe(Heard())
+    await ended.follow(A)
+    await ended.close()
+    assert len(beside._following) == 1
+    assert task_of(driver) is not None
+    await beside.close()
+    assert task_of(driver) is None
+    assert not beside._following
+    assert (await driver.health()).ok
 
 
 async def test_the_poller_runs_only_while_something_is_followed(driver: SqliteDriver) -> None:

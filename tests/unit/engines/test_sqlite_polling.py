@@ -203,6 +203,26 @@ async def test_who_left_hears_nothing_more(
     assert (watching.counts, watching.notes) == ([], [])
 
 
+async def test_who_leaves_while_the_look_up_is_under_way_is_not_answered(
+    engine: SqliteEngine, watching: Watching, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stays = Watching()
+    await engine.poller.add(stays)
+    poller = await paused(engine)
+    ask = stays.question
+
+    def leave_and_ask() -> Look | None:
+        poller.remove(watching)
+        return ask()
+
+    monkeypatch.setattr(stays, "question", leave_and_ask)
+    say(other, "1")
+    await poller._poll()
+    assert watching.asked == 1
+    assert (watching.counts, watching.notes) == ([], [])
+    assert (stays.counts, stays.notes) == ([1], [b"1"])
+
+
 async def test_a_gap_in_the_notes_is_told_as_a_loss(
     engine: SqliteEngine, watching: Watching, other: sqlite3.Connection
 ) -> None:

@@ -72,7 +72,7 @@ def read(connection: sqlite3.Connection, after: int, channels: bytes) -> Notes:
     if last == after:
         return Notes(after, (), True, False)
     (first,) = connection.execute(_NEXT, (after,)).fetchone()
-    complete = last > after and first == after + 1
+    complete = first == after + 1
     rows = connection.execute(_READ, (after, channels.decode(), MAX_NOTES)).fetchall()
     found = [Note(*row) for row in rows]
     more = len(found) == MAX_NOTES
