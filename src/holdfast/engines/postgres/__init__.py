@@ -43,6 +43,7 @@ _SESSION = {
     "plan_cache_mode": "force_generic_plan",
     # Planned while the table was small, a statement would read all of it ever after.
     "enable_seqscan": "off",
+    "enable_bitmapscan": "off",  # and a stretch of it whole, to sort it, where the index has the order
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "jit": "off",

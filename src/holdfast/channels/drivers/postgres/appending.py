@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 from holdfast.channels.driver import Append, Appended, Outcome
@@ -83,16 +84,18 @@ def _firsts(ops: Sequence[Append]) -> tuple[list[int], dict[int, int]]:
     return left, again
 
 
-def _placed(ops: Sequence[Append], topics: list[list[int]]) -> tuple[list[Any], ...]:
+def _placed(ops: Sequence[Append], topics: list[list[int]]) -> tuple[Any, ...]:
     """How many messages each topic gets, when its latest was said, and of each message topic and distance from it."""
     counts = [len(places) for places in topics]
     latest = [ops[places[-1]].at for places in topics]
-    numbers: list[int] = []
-    backs: list[int] = []
-    for number, count in enumerate(counts, 1):
-        numbers += [number] * count
-        backs += range(count - 1, -1, -1)
-    return counts, _unless_none(latest), numbers, backs
+    numbers = "".join([f"{number} " * count for number, count in enumerate(counts, 1)])
+    backs = " ".join([_countdown(count) for count in counts])
+    return " ".join(map(str, counts)), _unless_none(latest), numbers[:-1], backs
+
+
+@lru_cache(1024)
+def _countdown(count: int) -> str:
+    return " ".join(map(str, range(count - 1, -1, -1)))
 
 
 def _unless_none(ats: list[int | None]) -> list[int | None]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable
 from typing import Final
 
 from holdfast.channels.driver import Listener
@@ -204,9 +204,10 @@ class Following:
                 some = [self._waiting.popleft() for _ in range(min(_NOTES, len(self._waiting)))]
                 numbers = [sent.number for sent in some if sent.data is None]
                 try:
-                    found: dict[int, bytes] = dict(await self._fetch(read.NOTES, numbers)) if numbers else {}
+                    rows = await self._fetch(read.NOTES, numbers) if numbers else []
                 except StoreError:
-                    found = {}  # what is sent reaches those who can be reached
+                    rows = []  # what is sent reaches those who can be reached
+                found = {row[0]: row[2] for row in rows}
                 for sent in some:
                     data = found.get(sent.number) if sent.data is None else sent.data
                     if data is not None:
@@ -226,9 +227,8 @@ class Following:
         while True:
             await self._sleep(POLL)
             await self._look()
-            while found := await notes.new():
-                for key, data in found:
-                    self._deliver(key, data)
+            for key, data in await notes.new(self._followers):
+                self._deliver(key, data)
 
     async def _look(self) -> None:
         """Ask which of the topics followed went on, and tell."""
@@ -260,19 +260,31 @@ class _Notes:
         self._settled = number
         self._seen: deque[tuple[float, int]] = deque()  # when, and which, above `_settled`
 
-    async def new(self) -> list[tuple[str, bytes]]:
-        """Topic and data of each; nothing where the store cannot be reached."""
-        now = asyncio.get_running_loop().time()
-        while self._seen and (now - self._seen[0][0] > _SETTLED or len(self._seen) > _SEEN):
-            self._settled = max(self._settled, self._seen.popleft()[1])
+    async def new(self, wanted: Container[str]) -> list[tuple[str, bytes]]:
+        """Topic and data of each that is wanted; less where the store cannot be reached."""
+        found: list[tuple[str, bytes]] = []
         try:
-            rows = await self._fetch(
-                read.NEW_NOTES, self._settled, [number for _, number in self._seen], _NOTES
-            )
+            while numbers := await self._page(wanted):
+                for at in range(0, len(numbers), _NOTES):
+                    some = numbers[at : at + _NOTES]
+                    data = {row[0]: (row[1], row[2]) for row in await self._fetch(read.NOTES, some)}
+                    found += [data[number] for number in some if number in data]
         except StoreError:
-            return []
-        self._seen.extend((now, row[0]) for row in rows)
-        return [(row[1], row[2]) for row in rows]
+            pass  # what is sent reaches those who can be reached
+        return found
+
+    async def _page(self, wanted: Container[str]) -> list[int]:
+        """The numbers of some that are wanted; none where none is left."""
+        now = asyncio.get_running_loop().time()
+        while True:
+            while self._seen and (now - self._seen[0][0] > _SETTLED or len(self._seen) > _SEEN):
+                self._settled = max(self._settled, self._seen.popleft()[1])
+            seen = [number for _, number in self._seen]
+            rows = await self._fetch(read.NEW_NOTES, self._settled, seen, _ASKED)
+            self._seen.extend((now, row[0]) for row in rows)
+            numbers = [row[0] for row in rows if row[1] in wanted]
+            if numbers or not rows:
+                return numbers
 
 
 def _origin() -> str:

@@ -74,10 +74,10 @@ WHERE t.last <> known.last OR t.epoch <> known.epoch
 
 # --- notes ---
 
-NOTES: Final = "SELECT number, data FROM holdfast_notes WHERE number = ANY ($1::bigint[])"
+NOTES: Final = "SELECT number, channel, data FROM holdfast_notes WHERE number = ANY ($1::bigint[])"
 LATEST_NOTE: Final = "SELECT coalesce(max(number), 0) FROM holdfast_notes"
 # $2: those above $1 that were read already.
 NEW_NOTES: Final = """
-SELECT number, channel, data FROM holdfast_notes
+SELECT number, channel FROM holdfast_notes
 WHERE number > $1 AND number <> ALL ($2::bigint[]) ORDER BY number LIMIT $3
 """

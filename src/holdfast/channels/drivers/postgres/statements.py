@@ -38,21 +38,22 @@ _APPEND: Final = """
 WITH {before}told AS (
     INSERT INTO holdfast_topics AS t (topic, epoch, last, trimmed, kept, at)
     SELECT topic, $11::text || place, n, {trimmed_of_new}, n - {trimmed_of_new}, coalesce(at, {now})
-    FROM unnest(string_to_array($1::text, $2::text), $3::bigint[], $4::bigint[])
+    FROM unnest(string_to_array($1::text, $2::text), string_to_array($3::text, ' ')::bigint[], $4::bigint[])
         WITH ORDINALITY AS s(topic, n, at, place)
     {unless}
     ON CONFLICT (topic) DO UPDATE
         SET last = t.last + excluded.last, kept = {kept}, trimmed = {trimmed}, at = excluded.at
     RETURNING t.topic, t.number, t.epoch, t.last, t.trimmed
 ), whole AS MATERIALIZED (
-    SELECT array_agg(number ORDER BY topic) AS numbers, array_agg(last ORDER BY topic) AS lasts,
-        array_agg(trimmed ORDER BY topic) AS trims, array_agg(epoch ORDER BY topic) AS epochs
-    FROM told
+    SELECT array_agg(number) AS numbers, array_agg(last) AS lasts, array_agg(trimmed) AS trims,
+        array_agg(epoch) AS epochs
+    FROM (SELECT * FROM told ORDER BY topic) AS sorted
 ), {after}put AS (
     INSERT INTO holdfast_messages (number, position, event, payload, at{id_column})
     SELECT whole.numbers[m.place], whole.lasts[m.place] - m.back, coalesce(m.event, $8::text), m.payload,
         coalesce(m.at, {now}){id_value}
-    FROM whole, unnest($5::int[], $6::int[], string_to_array($7::text, E'\\x1f'), $9::text[], $10::bigint[]{ids})
+    FROM whole, unnest(string_to_array($5::text, ' ')::int[], string_to_array($6::text, ' ')::int[],
+            string_to_array($7::text, E'\\x1f'), $9::text[], $10::bigint[]{ids})
         AS m(place, back, payload, event, at{id_name})
     {only}
 )
@@ -64,10 +65,9 @@ FROM whole
 _ANNOUNCED: Final = f"""(
     SELECT count(pg_notify('{CHANNEL}', said)) FROM (
         SELECT $2 || $12::text || $2 || string_agg(epoch || ':' || last || ':' || topic, $2) AS said
-        FROM (
-            SELECT epoch, last, topic, ($13::int[])[row_number() OVER (ORDER BY topic)] AS chunk FROM told
-        ) AS placed
-        GROUP BY chunk
+        FROM unnest(whole.epochs, whole.lasts, string_to_array($1::text, $2::text), $13::int[])
+            AS placed(epoch, last, topic, chunk)
+        WHERE epoch IS NOT NULL GROUP BY chunk
     ) AS chunks)"""
 
 # Ids that are there already: then nothing is stored, and the answer says where they stand.
@@ -75,14 +75,13 @@ _REPEATED: Final = """there AS MATERIALIZED (
     SELECT array_agg(t.number ORDER BY s.place) AS numbers
     FROM unnest(string_to_array($1::text, $2::text)) WITH ORDINALITY AS s(topic, place)
     LEFT JOIN holdfast_topics AS t ON t.topic = s.topic
+), asked AS MATERIALIZED (
+    SELECT u.nth, u.id, there.numbers[u.place] AS number
+    FROM there, unnest(string_to_array($5::text, ' ')::int[], $14::text[]) WITH ORDINALITY AS u(place, id, nth)
+    WHERE u.id IS NOT NULL
 ), repeated AS MATERIALIZED (
-    SELECT m.nth, m.place, m.number, x.position, x.at
-    FROM (
-        SELECT u.nth, u.place, u.id, there.numbers[u.place] AS number
-        FROM there, unnest($5::int[], $14::text[]) WITH ORDINALITY AS u(place, id, nth)
-        WHERE u.id IS NOT NULL
-    ) AS m
-    JOIN holdfast_messages AS x ON x.number = m.number AND x.id = m.id
+    SELECT asked.nth, asked.number, x.position, x.at
+    FROM asked JOIN holdfast_messages AS x ON x.number = asked.number AND x.id = asked.id
 ), """
 _ANSWERS: Final = """,
     (SELECT array_agg(nth ORDER BY nth) FROM repeated),
@@ -113,10 +112,12 @@ _KEPT: Final = """CASE WHEN {over} THEN {most}::bigint + t.last - coalesce(
             WHERE x.number = t.number AND x.position > t.trimmed AND x.position <= {by_age})
         ELSE t.kept + excluded.last END"""
 # Rows below the bound that an earlier trim did not see go with these.
-_GONE: Final = """gone AS (
-    DELETE FROM holdfast_messages AS m
-    USING told JOIN holdfast_topics AS t ON t.number = told.number AND t.trimmed < told.trimmed
-    WHERE told.trimmed > 0 AND m.number = told.number AND m.position <= told.trimmed
+_GONE: Final = """over AS MATERIALIZED (
+    SELECT told.number, told.trimmed
+    FROM told JOIN holdfast_topics AS t ON t.number = told.number AND t.trimmed < told.trimmed
+    WHERE told.trimmed > 0
+), gone AS (
+    DELETE FROM holdfast_messages AS m USING over WHERE m.number = over.number AND m.position <= over.trimmed
 ), """
 
 
