@@ -93,9 +93,7 @@ class SQLAlchemyDriver:
             raise TypeError("SQLAlchemyDriver: either a URL or engine=")
         if engine is None:
             assert url is not None
-            engine = engine_for(
-                url
-            )  # to refuse at once what can never work; connects nothing, and is dropped
+            engine = engine_for(url)  # connects nothing: to refuse at once what can never work
         elif not isinstance(engine, AsyncEngine):
             raise TypeError(f"SQLAlchemyDriver: engine is an AsyncEngine, not {type(engine).__name__}")
         if isinstance(engine.pool, StaticPool):
@@ -115,7 +113,8 @@ class SQLAlchemyDriver:
 
     @classmethod
     def from_url(cls, url: StoreURL) -> SQLAlchemyDriver:
-        return cls(StoreURL.parse(url.text, own=cls.OPTIONS, foreign=True) if not url.options else url)
+        rest = StoreURL.parse(url.text, own=cls.OPTIONS, foreign=True)
+        return cls(msgspec.structs.replace(rest, options={**rest.options, **url.options}))
 
     # --- life ---
 
@@ -203,7 +202,7 @@ class SQLAlchemyDriver:
         return made
 
     async def sweep(self) -> int:
-        return await self._engine.write(sweep)
+        return await self._engine.write(_sweep)
 
 
 async def _pending(connection: AsyncConnection) -> Sequence[Migration]:
@@ -212,6 +211,10 @@ async def _pending(connection: AsyncConnection) -> Sequence[Migration]:
 
 async def _migrate(connection: AsyncConnection) -> Sequence[Migration]:
     return await migrate(connection, LAYOUTS)
+
+
+async def _sweep(connection: AsyncConnection) -> int:
+    return await sweep(connection, note_layouts.LIFE_MS)
 
 
 def _shared(url: StoreURL) -> StoreURL:

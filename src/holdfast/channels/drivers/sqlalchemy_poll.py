@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from holdfast.channels.driver import Listener
 from holdfast.channels.drivers.sqlalchemy_reads import bound
 from holdfast.channels.drivers.sqlalchemy_tables import Statements
+from holdfast.engines.notes import LIFE_MS
 from holdfast.engines.sqlalchemy import SQLAlchemyEngine
 from holdfast.engines.sqlalchemy.notes import Note, NoteReader, padded
 from holdfast.engines.sqlalchemy.tables import as_text
@@ -60,7 +61,7 @@ class PollingSubscription:
         self._period = period
         self._closed: Callable[[PollingSubscription], None] | None = closed
         self._reached: dict[str, Reach] = {}
-        self._notes = NoteReader()
+        self._notes = NoteReader(LIFE_MS)
         self._turn = asyncio.Lock()  # looks, and the first look of a new topic, one at a time
         # INVARIANT: set exactly while something is followed.
         self._wanted = asyncio.Event()

@@ -72,7 +72,8 @@ class Reads:
                 f"bound{slot}": edge,
                 f"rows{slot}": op.limit,
             }
-        rows = await self._connection.execute(stretches(*form * len(asked)), sought)
+        statement = stretches(*form * len(asked))
+        rows = await self._connection.execute(statement, sought)
         found: dict[Operation, list[Any]] = {}
         for row in rows:
             found.setdefault(slots[row[0]][0], []).append(row)

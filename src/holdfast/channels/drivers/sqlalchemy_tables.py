@@ -199,16 +199,14 @@ def _stretch(slot: int, kind: str) -> Select[Any]:
     bound: Any = bindparam(f"bound{slot}", type_=BigInteger())
     # The topic's number first, so that a stretch is read off the end of an index, however long the log.
     number = select(topics.c.number).where(topics.c.topic == key).scalar_subquery()
-    within, order = {
-        LAST: ((bound > _POSITION) & _LIVE, _POSITION.desc()),
-        FIRST: ((bound < _POSITION) & _LIVE, _POSITION),
-        FRESH: ((bound < _POSITION) & messages.c.changed.is_(None), _POSITION),
-        CHANGED: (messages.c.changed > bound, messages.c.changed),
-    }[kind]
+    along: Any = messages.c.changed if kind == CHANGED else _POSITION
+    chosen = {LAST: _LIVE, FIRST: _LIVE, FRESH: messages.c.changed.is_(None), CHANGED: along.is_not(None)}[
+        kind
+    ]
     few = (
         select(*_ENTRY)
-        .where(number == _NUMBER, within)
-        .order_by(order)
+        .where(number == _NUMBER, along < bound if kind == LAST else along > bound, chosen)
+        .order_by(along.desc() if kind == LAST else along)
         .limit(bindparam(f"rows{slot}", type_=Integer()))
         .subquery(f"m{slot}")
     )

@@ -25,7 +25,6 @@ import msgspec
 from sqlalchemy import Integer, Select, bindparam, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from holdfast.engines.notes import LIFE_MS
 from holdfast.engines.sqlalchemy.clock import now_ms
 from holdfast.engines.sqlalchemy.tables import as_text, notes, takes_text
 
@@ -62,9 +61,9 @@ async def post(connection: AsyncConnection, posted: Sequence[Note], now: int) ->
     await connection.execute(insert(notes), rows)
 
 
-async def sweep(connection: AsyncConnection) -> int:
-    """Delete up to a thousand that have outlived `LIFE_MS`; how many."""
-    until = await now_ms(connection) - LIFE_MS
+async def sweep(connection: AsyncConnection, life_ms: int) -> int:
+    """Delete up to a thousand that are older; how many."""
+    until = await now_ms(connection) - life_ms
     rows = await connection.execute(_OLDEST)
     gone = [row[0] for row in rows if row[1] < until]  # numbers and times rise together, all but
     if not gone:
@@ -100,10 +99,12 @@ class NoteReader:
     """What one process has read of the notes.
 
     Args:
+        life_ms: how old a note is when somebody may sweep it away.
         clock: seconds that only grow.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, life_ms: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._life_ms = life_ms
         self._clock = clock
         self._high = 0
         self._missing: dict[int, float] = {}  # numbers, and until when each is looked for
@@ -118,7 +119,9 @@ class NoteReader:
 
     def overslept(self) -> bool:
         """Whether notes may have been swept since the last look."""
-        return (self._clock() - self._read) * 1000 > LIFE_MS / 2  # the other half is for clocks that differ
+        return (
+            self._clock() - self._read
+        ) * 1000 > self._life_ms / 2  # the other half is for clocks that differ
 
     async def resume(self, connection: AsyncConnection) -> None:
         """After a loss: go on from where it was, unless the database itself went back behind that."""
