@@ -31,6 +31,7 @@ from holdfast.channels.driver import (
     Trim,
 )
 from holdfast.channels.drivers import sqlite as module
+from holdfast.channels.drivers import sqlite_following
 from holdfast.channels.drivers.sqlite import SqliteDriver
 from holdfast.engines import notes
 from holdfast.engines.sqlite import DiskFull
@@ -556,6 +557,22 @@ async def test_only_what_moved_is_announced(driver: SqliteDriver, path: Path) ->
         await heard.until(lambda number=number: len(heard.sends) == number - 1)
     assert set(heard.told) == {B}
     assert len(heard.told) <= 3
+    await stranger.close()
+
+
+async def test_many_topics_are_looked_up_a_part_at_a_time(
+    driver: SqliteDriver, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_following, "_AT_ONCE", 3)
+    heard, rooms = Heard(), [f"h:c:{n}" for n in range(8)]
+    subscription: Any = await driver.subscribe(heard)
+    for room in rooms:
+        await subscription.follow(room)
+    assert len(subscription.questions()) == 3
+    stranger = driver_at(path, "?synchronous=normal")
+    await stranger.open()
+    await stranger.apply([say(room) for room in rooms])
+    await heard.until(lambda: len(heard.reached) == 8)
     await stranger.close()
 
 

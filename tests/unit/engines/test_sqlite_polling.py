@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,23 +36,26 @@ class Watching:
         self.broken = False
         self._told = asyncio.Event()
 
-    def question(self) -> Look | None:
+    def questions(self) -> Sequence[Look]:
         self.asked += 1
-        return lambda connection: connection.execute(COUNT).fetchone()[0]
+        return [lambda connection: connection.execute(COUNT).fetchone()[0]]
 
     def answer(self, found: Any) -> None:
         self.counts.append(found)
         self._told.set()
-        if self.broken:
-            raise RuntimeError("a listener of bad manners")
+        self._raise()
 
     def noted(self, channel: str, data: bytes) -> None:
         self.notes.append(data)
         self._told.set()
+        self._raise()
 
     def lost(self) -> None:
         self.losses += 1
         self._told.set()
+        self._raise()
+
+    def _raise(self) -> None:
         if self.broken:
             raise RuntimeError("a listener of bad manners")
 
@@ -119,7 +122,7 @@ async def test_what_somebody_else_commits_is_looked_up_and_their_notes_are_read(
 ) -> None:
     say(other, "1", "2")
     say(other, "3", channel="else")
-    await watching.until(lambda: watching.counts[-1:] == [3])
+    await watching.until(lambda: watching.counts[-1:] == [3] and watching.notes)
     assert watching.notes == [b"1", b"2"]
     assert watching.losses == 0
 
@@ -209,13 +212,13 @@ async def test_who_leaves_while_the_look_up_is_under_way_is_not_answered(
     stays = Watching()
     await engine.poller.add(stays)
     poller = await paused(engine)
-    ask = stays.question
+    ask = watching.questions
 
-    def leave_and_ask() -> Look | None:
+    def ask_and_leave() -> Sequence[Look]:
         poller.remove(watching)
         return ask()
 
-    monkeypatch.setattr(stays, "question", leave_and_ask)
+    monkeypatch.setattr(watching, "questions", ask_and_leave)
     say(other, "1")
     await poller._poll()
     assert watching.asked == 1
@@ -289,12 +292,32 @@ async def test_a_listener_that_raises_is_reported_and_silences_nobody(
     watching.broken = True
     second = Watching()
     await engine.poller.add(second)
+    other.execute("BEGIN IMMEDIATE")
+    say(other, "swept")
+    other.execute("DELETE FROM holdfast_notes")
     say(other, "1")
-    await second.until(lambda: second.losses)  # what it did not hear it is told to look up
+    other.execute("COMMIT")
+    await second.until(lambda: second.losses and second.notes and second.counts)
     assert {str(each["exception"]) for each in reports} == {"a listener of bad manners"}
-    say(other, "2")
-    watching.broken = False
-    await second.until(lambda: b"2" in second.notes)
+    assert len(reports) == 3
+
+
+async def test_a_question_that_fails_is_reported_and_ends_as_a_loss(
+    engine: SqliteEngine, watching: Watching, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reports.append(context))
+    ask = watching.questions
+
+    def fail() -> Sequence[Look]:
+        monkeypatch.setattr(watching, "questions", ask)
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(watching, "questions", fail)
+    say(other, "1")
+    await watching.until(lambda: watching.losses)
+    assert [str(each["exception"]) for each in reports] == ["a mistake of ours"]
+    assert watching.notes == [b"1"]
 
 
 async def test_a_look_that_took_long_is_followed_by_a_longer_pause(
@@ -304,7 +327,7 @@ async def test_a_look_that_took_long_is_followed_by_a_longer_pause(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     poller = await paused(engine)
-    ticks = iter((0.0, 2.0))
+    ticks = iter((0.0, 1.5, 3.0, 3.5))
     monkeypatch.setattr(polling, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     say(other, "1")
     assert await poller._poll() == 8.0

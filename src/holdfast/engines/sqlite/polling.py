@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
@@ -31,17 +31,17 @@ _Job: TypeAlias = Callable[[Look], "asyncio.Future[Any]"]
 
 
 class Watcher(Protocol):
-    """Who wants to know. All but what `question` answers is called on the loop; none of it may block."""
+    """Who wants to know. All but the questions themselves is called on the loop; none of it may block."""
 
     @property
     def channels(self) -> Collection[str]:
         """Whose notes it hears."""
 
-    def question(self) -> Look | None:
-        """What to look up now that somebody has committed: run on the thread, in a transaction that reads."""
+    def questions(self) -> Sequence[Look]:
+        """What to look up now that somebody has committed: each a job of a few milliseconds, so that writes go on."""
 
     def answer(self, found: Any) -> None:
-        """What the last question found."""
+        """What one question found; in their order."""
 
     def noted(self, channel: str, data: bytes) -> None:
         """A note of one of its channels; its own process's may be among them."""
@@ -118,7 +118,7 @@ class Poller:
                 pass  # nothing was asked, so nothing was skipped: the next question covers this one
             except StoreError:
                 self._outage = True  # health and every write say so too; here it matters when it ends
-            except Exception as exc:  # noqa: BLE001 - a listener that raises must not silence the others
+            except Exception as exc:  # noqa: BLE001 - whatever it was, those who watch must not be left unaware
                 self._outage = True
                 self._report(exc)
 
@@ -127,32 +127,36 @@ class Poller:
         state: _State = await self._run(_state)
         if self._is_same(state):
             return POLL_SECONDS
-        watchers = list(self._watchers)
-        asked = [(watcher, look) for watcher in watchers if (look := watcher.question()) is not None]
-        channels = msgspec.json.encode(list({channel for each in watchers for channel in each.channels}))
-        looks = [look for _, look in asked]
-        number = self._number
-
-        def work(connection: sqlite3.Connection) -> tuple[list[Any], notes.Notes, float]:
-            started = time.perf_counter()
-            connection.execute("BEGIN")
-            found = [look(connection) for look in looks]
-            written = notes.read(connection, number, channels)
-            connection.execute("COMMIT")
-            return found, written, time.perf_counter() - started
-
-        found, written, seconds = await self._run(work)
-        # What was committed between the two jobs moves the counter once more and is found twice: better than never.
+        spent = 0.0
+        for watcher in list(self._watchers):
+            for look in watcher.questions():
+                found, seconds = await self._run(_timed(look))
+                spent += seconds
+                if watcher in self._watchers:
+                    self._say(watcher.answer, found)
+        written, seconds = await self._run(_timed(self._notes()))
+        # What was committed since the first job moves the counter once more and is found twice: better than never.
         if not written.more:
             self._state = state
         self._number = written.reached
-        for (watcher, _), each in zip(asked, found, strict=True):
-            if watcher in self._watchers:
-                watcher.answer(each)
         if not written.complete:
             self._tell_lost()
         self._tell(written.found)
-        return 0.0 if written.more else max(POLL_SECONDS, _REST * seconds)
+        return 0.0 if written.more else max(POLL_SECONDS, _REST * (spent + seconds))
+
+    def _notes(self) -> Look:
+        channels = msgspec.json.encode(
+            list({each for watcher in self._watchers for each in watcher.channels})
+        )
+        number = self._number
+
+        def look(connection: sqlite3.Connection) -> notes.Notes:
+            connection.execute("BEGIN")
+            written = notes.read(connection, number, channels)
+            connection.execute("COMMIT")
+            return written
+
+        return look
 
     def _is_same(self, state: _State) -> bool:
         """Whether nobody has committed since; a new connection counts anew, which says nothing.
@@ -172,14 +176,17 @@ class Poller:
         for each in written:
             for watcher in list(self._watchers):
                 if each.channel in watcher.channels:
-                    watcher.noted(each.channel, each.data)
+                    self._say(watcher.noted, each.channel, each.data)
 
     def _tell_lost(self) -> None:
         for watcher in list(self._watchers):
-            try:
-                watcher.lost()
-            except Exception as exc:  # noqa: BLE001 - the others have to hear of it all the same
-                self._report(exc)
+            self._say(watcher.lost)
+
+    def _say(self, tell: Callable[..., None], *what: Any) -> None:
+        try:
+            tell(*what)
+        except Exception as exc:  # noqa: BLE001 - one who raises must not silence the others
+            self._report(exc)
 
     def _report(self, error: Exception) -> None:
         asyncio.get_running_loop().call_exception_handler(
@@ -190,6 +197,15 @@ class Poller:
 def _state(connection: sqlite3.Connection) -> _State:
     (version,) = connection.execute("PRAGMA data_version").fetchone()
     return connection, version, connection.total_changes
+
+
+def _timed(look: Look) -> Look:
+    def work(connection: sqlite3.Connection) -> tuple[Any, float]:
+        started = time.perf_counter()
+        found = look(connection)
+        return found, time.perf_counter() - started
+
+    return work
 
 
 def _where_things_stand(connection: sqlite3.Connection) -> tuple[_State, int]:
