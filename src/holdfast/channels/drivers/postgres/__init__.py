@@ -32,10 +32,11 @@ from typing import Any
 import msgspec
 
 from holdfast.channels.driver import LATER, Listener, Operation, Outcome, Traits
-from holdfast.channels.drivers.postgres import statements as sql
+from holdfast.channels.drivers.postgres import changes as sql
 from holdfast.channels.drivers.postgres.batches import applied
 from holdfast.channels.drivers.postgres.following import POLL, Following, PostgresSubscription
 from holdfast.channels.drivers.postgres.line import Line
+from holdfast.channels.drivers.postgres.statements import CHANNEL
 from holdfast.channels.migrations import LEDGER, MIGRATIONS
 from holdfast.engines import Lease, lease, notes
 from holdfast.engines.postgres import PostgresEngine
@@ -179,7 +180,7 @@ class PostgresDriver:
         token = f"doctor:{secrets.token_hex(8)}"
         try:
             hearing = await self._engine.listen(
-                f"{sql.CHANNEL}_doctor", lambda said: back.set() if said == token else None, lambda: None
+                f"{CHANNEL}_doctor", lambda said: back.set() if said == token else None, lambda: None
             )
         except StoreError as exc:
             return Finding("warning", subject, f"cannot listen: {exc}")

@@ -18,13 +18,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Container, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from holdfast.channels.driver import Listener
 from holdfast.channels.drivers.postgres import queries as read
 from holdfast.channels.drivers.postgres.announcements import Sent, Told, heard, joined
 from holdfast.channels.drivers.postgres.line import Fetch
+from holdfast.channels.drivers.postgres.notes import PAGE, Notes
 from holdfast.channels.drivers.postgres.statements import CHANNEL
 from holdfast.engines.postgres import Hearing, PostgresEngine
 from holdfast.errors import Closed, StoreError
@@ -36,11 +37,6 @@ POLL: Final = 0.5
 WAITING: Final = 1_000
 _ASKED: Final = 512
 """Topics in one question, so that its answer is a short work for the event loop."""
-_NOTES: Final = 64
-"""Notes in one answer: they may be large."""
-_SETTLED: Final = 10.0
-"""Seconds after which a note that was numbered before another has become visible, or never will."""
-_SEEN: Final = 4_096
 
 _UNKNOWN: Final = ("", -1)
 
@@ -201,7 +197,7 @@ class Following:
     async def _read_notes(self) -> None:
         try:
             while self._waiting:
-                some = [self._waiting.popleft() for _ in range(min(_NOTES, len(self._waiting)))]
+                some = [self._waiting.popleft() for _ in range(min(PAGE, len(self._waiting)))]
                 numbers = [sent.number for sent in some if sent.data is None]
                 try:
                     rows = await self._fetch(read.NOTES, numbers) if numbers else []
@@ -223,7 +219,7 @@ class Following:
             await self._look()
 
     async def _poll(self, number: int) -> None:
-        notes = _Notes(self._fetch, number)
+        notes = Notes(self._fetch, number)
         while True:
             await self._sleep(POLL)
             await self._look()
@@ -245,46 +241,6 @@ class Following:
             before = dict(zip(some, known, strict=True))
             # What was heard since the question is newer than the answer.
             self._tell(Told(*row) for row in rows if self._known.get(row[0]) == before[row[0]])
-
-
-class _Notes:
-    """The notes that became visible since the last look.
-
-    Numbers are drawn before a note is committed, so one may become visible
-    after a higher one: what was read stays in the question until it is so old
-    that nothing below it can be under way any more.
-    """
-
-    def __init__(self, fetch: Fetch, number: int) -> None:
-        self._fetch = fetch
-        self._settled = number
-        self._seen: deque[tuple[float, int]] = deque()  # when, and which, above `_settled`
-
-    async def new(self, wanted: Container[str]) -> list[tuple[str, bytes]]:
-        """Topic and data of each that is wanted; less where the store cannot be reached."""
-        found: list[tuple[str, bytes]] = []
-        try:
-            while numbers := await self._page(wanted):
-                for at in range(0, len(numbers), _NOTES):
-                    some = numbers[at : at + _NOTES]
-                    data = {row[0]: (row[1], row[2]) for row in await self._fetch(read.NOTES, some)}
-                    found += [data[number] for number in some if number in data]
-        except StoreError:
-            pass  # what is sent reaches those who can be reached
-        return found
-
-    async def _page(self, wanted: Container[str]) -> list[int]:
-        """The numbers of some that are wanted; none where none is left."""
-        now = asyncio.get_running_loop().time()
-        while True:
-            while self._seen and (now - self._seen[0][0] > _SETTLED or len(self._seen) > _SEEN):
-                self._settled = max(self._settled, self._seen.popleft()[1])
-            seen = [number for _, number in self._seen]
-            rows = await self._fetch(read.NEW_NOTES, self._settled, seen, _ASKED)
-            self._seen.extend((now, row[0]) for row in rows)
-            numbers = [row[0] for row in rows if row[1] in wanted]
-            if numbers or not rows:
-                return numbers
 
 
 def _origin() -> str:

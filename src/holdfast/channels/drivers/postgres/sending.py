@@ -27,8 +27,8 @@ from holdfast.channels.driver import (
     Topics,
     Trim,
 )
+from holdfast.channels.drivers.postgres import changes as sql
 from holdfast.channels.drivers.postgres import queries as read
-from holdfast.channels.drivers.postgres import statements as sql
 from holdfast.channels.drivers.postgres.announcements import INLINE_BYTES, chunks, joined, packed
 from holdfast.channels.drivers.postgres.appending import append, decoded
 from holdfast.channels.drivers.postgres.line import Line

@@ -1,4 +1,4 @@
-"""The SQL that changes logs: append, edit and erase, trim, clear.
+"""The SQL of append; and what changes of logs have in common.
 
 Who changes a log holds the row of its topic from before it reads `last` until
 it commits: offsets become visible in their order. Topics come sorted, and are
@@ -25,7 +25,7 @@ from typing import Final
 CHANNEL: Final = "holdfast_channels"
 """Where announcements are made; of every namespace, for who follows a topic knows its whole name."""
 
-_NOW: Final = "(SELECT (extract(epoch FROM statement_timestamp()) * 1000)::bigint)"
+NOW: Final = "(SELECT (extract(epoch FROM statement_timestamp()) * 1000)::bigint)"
 
 # --- append ---
 
@@ -90,26 +90,39 @@ _ANSWERS: Final = """,
     (SELECT array_agg((SELECT epoch FROM holdfast_topics AS t WHERE t.number = r.number) ORDER BY nth)
      FROM repeated AS r)"""
 
-# Retention, looked at where more than {limit} are kept, and where the offset passes a multiple of 64.
+# Retention, looked at where more than {limit} are kept, and where the offset passes a multiple of 64. It takes
+# no more at a time than an append has the time for: what is left of a long backlog goes with the next ones.
 # `kept` is what counts: too high a number is put right the next time, so the unseen count as messages.
 _OVER: Final = "t.kept + excluded.last > {limit}::bigint"
+_FAR_OVER: Final = "t.kept + excluded.last > {limit}::bigint + 10000"
 _PASSED: Final = "(t.last + excluded.last) / 64 > t.last / 64 AND {age}::bigint IS NOT NULL"
-_BOUND_BY_COUNT: Final = """CASE WHEN {over} THEN
-        CASE WHEN excluded.last >= {most}::bigint THEN t.last + excluded.last - {most}::bigint
-        ELSE (SELECT x.position FROM holdfast_messages AS x WHERE x.number = t.number
-              ORDER BY x.position DESC OFFSET {most}::bigint - excluded.last LIMIT 1) END
+_BOUND_BY_COUNT: Final = """CASE
+        WHEN {far_over} THEN {newest_or_oldest}
+        WHEN {over} AND excluded.last >= {most}::bigint THEN t.last + excluded.last - {most}::bigint
+        WHEN {over} THEN (SELECT x.position FROM holdfast_messages AS x WHERE x.number = t.number
+            ORDER BY x.position DESC OFFSET {most}::bigint - excluded.last LIMIT 1)
     END"""
-_BOUND_BY_AGE: Final = """CASE WHEN {passed} THEN
-        (SELECT x.position FROM holdfast_messages AS x WHERE x.number = t.number AND x.position < coalesce(
-            (SELECT y.position FROM holdfast_messages AS y
-             WHERE y.number = t.number AND y.at >= {now} - {age}::bigint ORDER BY y.position LIMIT 1),
-            9223372036854775807) ORDER BY x.position DESC LIMIT 1)
-    END"""
-_KEPT: Final = """CASE WHEN {over} THEN {most}::bigint + t.last - coalesce(
+# Up to the first that is young, so that what was said late with an early time does not take others with it.
+OLD: Final = """(
+        SELECT max(w.position) FROM (
+            SELECT x.position, bool_or(x.at >= {now} - {age}) OVER (ORDER BY x.position) AS young
+            FROM (SELECT y.position, y.at FROM holdfast_messages AS y WHERE y.number = {number}
+                  ORDER BY y.position LIMIT {page}) AS x
+        ) AS w WHERE NOT w.young)"""
+NEWEST_OR_OLDEST: Final = """(
+        SELECT least(newest.position, oldest.position) FROM
+            (SELECT x.position FROM holdfast_messages AS x WHERE x.number = {number}
+             ORDER BY x.position DESC OFFSET {most} LIMIT 1) AS newest
+        LEFT JOIN
+            (SELECT x.position FROM holdfast_messages AS x WHERE x.number = {number}
+             ORDER BY x.position OFFSET {page} - 1 LIMIT 1) AS oldest ON true)"""
+_KEPT: Final = """CASE
+        WHEN {far_over} THEN t.kept + excluded.last - 10000
+        WHEN {over} THEN {most}::bigint + t.last - coalesce(
             (SELECT x.last FROM holdfast_topics AS x WHERE x.number = t.number), 0)
         WHEN {passed} THEN t.kept + excluded.last - (
             SELECT count(*) FROM holdfast_messages AS x
-            WHERE x.number = t.number AND x.position > t.trimmed AND x.position <= {by_age})
+            WHERE x.number = t.number AND x.position > t.trimmed AND x.position <= {old})
         ELSE t.kept + excluded.last END"""
 # Rows below the bound that an earlier trim did not see go with these.
 _GONE: Final = """over AS MATERIALIZED (
@@ -123,13 +136,20 @@ _GONE: Final = """over AS MATERIALIZED (
 
 def _append(*, ids: bool, retention: bool) -> str:
     most, limit, age = (f"${n + ids}" for n in (14, 15, 16))
-    over = _OVER.format(limit=limit)
-    passed = _PASSED.format(age=age)
-    by_count = _BOUND_BY_COUNT.format(over=over, most=most)
-    by_age = _BOUND_BY_AGE.format(passed=passed, age=age, now=_NOW)
-    kept = _KEPT.format(over=over, passed=passed, most=most, by_age=by_age)
+    old = OLD.format(age=f"{age}::bigint", now=NOW, number="t.number", page=256)
+    when = {
+        "over": _OVER.format(limit=limit),
+        "far_over": _FAR_OVER.format(limit=limit),
+        "passed": _PASSED.format(age=age),
+        "most": most,
+    }
+    room = f"greatest({most}::bigint - excluded.last, 0)"
+    both = NEWEST_OR_OLDEST.format(number="t.number", most=room, page=10_000)
+    by_count = _BOUND_BY_COUNT.format(newest_or_oldest=both, **when)
+    by_age = f"CASE WHEN {when['passed']} THEN {old} END"
+    kept = _KEPT.format(old=old, **when)
     return _APPEND.format(
-        now=_NOW,
+        now=NOW,
         announced=_ANNOUNCED,
         before=_REPEATED if ids else "",
         unless="WHERE NOT EXISTS (SELECT FROM repeated)" if ids else "",
@@ -154,128 +174,3 @@ APPEND: Final = {
     for ids in (False, True)
     for retention in (False, True)
 }
-
-# --- edit and erase: a message is named by $3, its id, or by $4 in the log of epoch $5 ---
-
-# $1 topics, $2 payloads (NULL: erased), $6 to $8 the announcement.
-CHANGE: Final = f"""
-WITH held AS MATERIALIZED (
-    SELECT s.place, s.payload, s.id, s.position, s.epoch AS expected, t.topic, t.number, t.epoch, t.last
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[])
-        WITH ORDINALITY AS s(topic, payload, id, position, epoch, place)
-    JOIN holdfast_topics AS t ON t.topic = s.topic
-    ORDER BY t.topic FOR UPDATE OF t
-), named AS MATERIALIZED (
-    SELECT place, payload, topic, number, epoch, last, CASE
-        WHEN id IS NOT NULL THEN
-            (SELECT x.position FROM holdfast_messages AS x WHERE x.number = held.number AND x.id = held.id)
-        WHEN expected = epoch THEN position END AS position
-    FROM held
-), done AS (
-    UPDATE holdfast_messages AS m SET payload = named.payload, changed = named.last + 1
-    FROM named
-    WHERE m.number = named.number AND m.position = named.position AND m.payload IS NOT NULL
-    RETURNING named.place, named.topic, named.number, named.epoch, m.position, m.id, m.event, m.at, m.changed
-), moved AS (
-    UPDATE holdfast_topics AS t SET last = done.changed FROM done WHERE t.number = done.number
-)
-SELECT place, epoch, position, id, event, at, changed, (
-    SELECT count(pg_notify('{CHANNEL}', said)) FROM (
-        SELECT $6::text || $7::text || $6 || string_agg(epoch || ':' || changed || ':' || topic, $6) AS said
-        FROM done GROUP BY ($8::int[])[place]
-    ) AS chunks)
-FROM done
-"""
-
-# --- trim: at most $4 messages of a topic at a time ---
-
-TRIM: Final = f"""
-WITH held AS MATERIALIZED (
-    SELECT s.place, s.most, s.age, t.number, t.trimmed
-    FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS s(topic, most, age, place)
-    JOIN holdfast_topics AS t ON t.topic = s.topic
-    ORDER BY t.topic FOR UPDATE OF t
-), wanted AS MATERIALIZED (
-    SELECT place, number, greatest(
-        (SELECT x.position FROM holdfast_messages AS x WHERE x.number = held.number AND most IS NOT NULL
-         ORDER BY x.position DESC OFFSET most LIMIT 1),
-        CASE WHEN age IS NOT NULL THEN
-            (SELECT x.position FROM holdfast_messages AS x
-             WHERE x.number = held.number AND x.position < coalesce(
-                (SELECT y.position FROM holdfast_messages AS y
-                 WHERE y.number = held.number AND y.at >= {_NOW} - age ORDER BY y.position LIMIT 1),
-                9223372036854775807)
-             ORDER BY x.position DESC LIMIT 1)
-        END) AS position
-    FROM held
-), bound AS MATERIALIZED (
-    SELECT place, number, least(position, (
-        SELECT x.position FROM holdfast_messages AS x WHERE x.number = wanted.number
-        ORDER BY x.position OFFSET $4::bigint - 1 LIMIT 1)) AS position
-    FROM wanted WHERE position IS NOT NULL
-), gone AS (
-    DELETE FROM holdfast_messages AS m USING bound
-    WHERE m.number = bound.number AND m.position <= bound.position
-    RETURNING bound.place
-), counted AS MATERIALIZED (
-    SELECT place, count(*) AS n FROM gone GROUP BY place
-), moved AS (
-    UPDATE holdfast_topics AS t
-    SET trimmed = greatest(t.trimmed, bound.position), kept = greatest(t.kept - counted.n, 0)
-    FROM bound JOIN counted ON counted.place = bound.place
-    WHERE t.number = bound.number
-)
-SELECT place, n FROM counted
-"""
-
-# --- clear: without its topic a message cannot be found, and nobody will use the number again ---
-
-CLEAR: Final = """
-WITH held AS MATERIALIZED (
-    SELECT number FROM holdfast_topics WHERE topic = ANY ($1::text[]) ORDER BY topic FOR UPDATE
-)
-DELETE FROM holdfast_topics AS t USING held WHERE t.number = held.number RETURNING t.topic, t.number
-"""
-EMPTY: Final = """
-WITH page AS MATERIALIZED (
-    SELECT number, position FROM holdfast_messages WHERE number = ANY ($1::bigint[]) LIMIT $2
-)
-DELETE FROM holdfast_messages AS m USING page WHERE m.number = page.number AND m.position = page.position
-RETURNING 1
-"""
-
-# --- send: in the announcement itself, or, where that is too short, in a note ---
-
-NOTIFY: Final = f"SELECT count(pg_notify('{CHANNEL}', said)) FROM unnest($1::text[]) AS said"
-# A note need not survive a crash, so the commit need not wait for the disk.
-NOTE: Final = f"""
-WITH put AS (
-    INSERT INTO holdfast_notes (channel, data, at)
-    SELECT channel, data, {_NOW} FROM unnest($1::text[], $2::bytea[]) AS s(channel, data)
-    RETURNING number, channel
-)
-SELECT set_config('synchronous_commit', 'off', true),
-    (SELECT count(pg_notify('{CHANNEL}', $3::text || $4::text || number || $3 || number || ':' || channel)) FROM put)
-"""
-
-# --- what nobody needs any more ---
-
-# Locked rows are another process's sweep.
-SWEEP_NOTES: Final = f"""
-WITH old AS MATERIALIZED (
-    SELECT number FROM holdfast_notes WHERE number IN (SELECT number FROM holdfast_notes ORDER BY number LIMIT $1)
-    AND at < {_NOW} - $2::bigint ORDER BY number FOR UPDATE SKIP LOCKED
-)
-DELETE FROM holdfast_notes AS n USING old WHERE n.number = old.number RETURNING 1
-"""
-# A walk from number to number: messages whose topic was cleared by a process that did not live to empty it.
-ORPHANS: Final = """
-WITH RECURSIVE walked(number, nth) AS (
-    (SELECT number, 1 FROM holdfast_messages WHERE number > $1::bigint ORDER BY number LIMIT 1)
-    UNION ALL
-    SELECT (SELECT m.number FROM holdfast_messages AS m WHERE m.number > w.number ORDER BY m.number LIMIT 1), nth + 1
-    FROM walked AS w WHERE nth < $2::int AND w.number IS NOT NULL
-)
-SELECT number, NOT EXISTS (SELECT FROM holdfast_topics AS t WHERE t.number = walked.number)
-FROM walked WHERE number IS NOT NULL ORDER BY number
-"""
