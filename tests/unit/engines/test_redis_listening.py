@@ -375,7 +375,9 @@ def _confirmation(channel: bytes) -> bytes:
 async def test_a_channel_that_is_forbidden_is_refused_and_the_others_are_heard(
     server: RedisServer, protocol: int
 ) -> None:
-    await asyncio.to_thread(server.command, "ACL", "SETUSER", "u", "on", ">p", "~*", "+@all", "&mine:*")
+    await asyncio.to_thread(
+        server.command, "ACL", "SETUSER", "u", "on", ">p", "~*", "+@all", "resetchannels", "&mine:*"
+    )
     url = server.url.replace("redis://", "redis://u:p@")
     async with (
         opened(with_query(url, f"protocol={protocol}")) as engine,
