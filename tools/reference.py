@@ -156,7 +156,12 @@ def traits_table() -> str:
             row("answered at once, without a round trip", kinds),
             row(
                 "batches beside each other",
-                lambda t: f"{t.lanes}, 1 of writes" if t.writes_in_one_lane else str(t.lanes),
+                lambda t: (
+                    f"{t.lanes}, 1 of writes"
+                    + (f" while fewer than {t.overlap_from} wait" if t.overlap_from else "")
+                    if t.writes_in_one_lane
+                    else str(t.lanes)
+                ),
             ),
             row("batches behind each other in a lane", lambda t: str(t.pipeline)),
             row("operations in one batch, at most", lambda t: str(t.max_ops)),

@@ -7,6 +7,8 @@ the busier the line, the larger the batches, up to `max_ops` and `max_bytes`.
 
 A lane is first in, first out, reads and writes alike: neither can starve the
 other, and writes to one key, which always travel in one lane, keep their order.
+Where many writes overlap (`overlap_from`) they have a queue of their own, beside
+the reads of the same lanes; a key is in one batch under way at most.
 
 Every waiter is settled exactly once, whatever happens: an outcome, its own
 exception object, or the cancellation it asked for itself.
@@ -44,6 +46,9 @@ class Batcher(Generic[Op]):
         writes_in_one_lane: what is not repeatable keeps to the first lane.
         pipeline: how many may be under way behind each other in one lane. Where
             more than 1, `apply` must return a future, its batch already written.
+        overlap_from: with `writes_in_one_lane`, so many writes that wait leave by
+            both of the first two lanes; `apply` then meets them beside the reads
+            there. One key is never under way twice. 0: one lane does them all.
         max_ops: operations in one batch.
         max_bytes: bytes in one batch, as told to `submit`; a larger operation
             goes alone.
@@ -58,15 +63,20 @@ class Batcher(Generic[Op]):
         lanes: int = 1,
         writes_in_one_lane: bool = False,
         pipeline: int = 1,
+        overlap_from: int = 0,
         max_ops: int = 512,
         max_bytes: int = 4 << 20,
         max_queued_ops: int = 1 << 16,
         max_queued_bytes: int = 256 << 20,
     ) -> None:
         kind: type[Lane[Op]] = SerialLane if pipeline == 1 else PipelinedLane
-        bounds = Bounds(max_ops, max_bytes, max_queued_ops, max_queued_bytes, pipeline)
-        self._writes_in_one_lane = writes_in_one_lane
-        self._lanes = tuple(kind(apply, name, number, bounds) for number in range(lanes))
+        bounds = Bounds(max_ops, max_bytes, max_queued_ops, max_queued_bytes, pipeline, overlap_from)
+        self._lanes = self._reads = tuple(kind(apply, name, number, bounds) for number in range(lanes))
+        self._writes = self._lanes[0] if writes_in_one_lane else None
+        if overlap_from and lanes > 1 and writes_in_one_lane:
+            # Not one queue with reads, or many of those would leave by two lines as well: they have lanes for that.
+            self._writes = SerialLane(apply, name, 0, bounds, lines=(0, 1))
+            self._lanes = (*self._reads, self._writes)
         if lanes == 1:
             self.submit = self._lanes[0].submit  # type: ignore[method-assign] # one call less for each operation
 
@@ -82,11 +92,10 @@ class Batcher(Generic[Op]):
             Overloaded: too much waits already; nothing was sent.
             Closed: before `start` or after `close`.
         """
-        lanes = self._lanes
-        lane = (
-            lanes[0] if self._writes_in_one_lane and not op.repeatable else lanes[hash(op.key) % len(lanes)]
-        )
-        return lane.submit(op, size)
+        if self._writes is not None and not op.repeatable:
+            return self._writes.submit(op, size)
+        lanes = self._reads
+        return lanes[hash(op.key) % len(lanes)].submit(op, size)
 
     async def close(self) -> None:
         """Take nothing more, finish what was taken. Twice is once."""

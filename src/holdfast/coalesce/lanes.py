@@ -46,6 +46,7 @@ class Bounds:
     max_queued_ops: int
     max_queued_bytes: int
     pipeline: int
+    overlap_from: int
 
 
 class _Batch(Generic[Op]):
@@ -110,15 +111,15 @@ class Lane(Generic[Op]):
             if not future.done():
                 future.set_exception(Closed(f"{self._name}: closed before the operation was sent"))
 
-    def _take(self) -> _Batch[Op] | None:
+    def _take(self, most: int) -> _Batch[Op] | None:
         """The next batch, within bounds, without those whose callers have gone; None: nothing is left."""
         bounds = self._bounds
         ops, futures = self._ops, self._futures
-        if len(ops) <= bounds.max_ops and self._bytes <= bounds.max_bytes:
+        if len(ops) <= most and self._bytes <= bounds.max_bytes:
             self._ops, self._futures, self._sizes, self._bytes = [], [], [], 0
         else:
             cut, total = 0, 0
-            for size in self._sizes[: bounds.max_ops]:
+            for size in self._sizes[:most]:
                 if cut and total + size > bounds.max_bytes:
                     break
                 total += size
@@ -184,50 +185,72 @@ class Lane(Generic[Op]):
 
 
 class SerialLane(Lane[Op]):
-    """One batch at a time, by one task that lives as long as the lane.
+    """One batch at a time on each of its lines, each by a task that lives as long as the lane.
 
     A task a batch would cost every lone operation one more turn of the loop.
+
+    With one line, all tasks that a large batch woke ask again together, for ever:
+    the engine rests while they run, and they while it works. A second line ends
+    that. What waits for an idle lane leaves in two halves; what then gathers
+    behind a batch leaves beside it, if it is enough. A key that is under way
+    holds back whatever came after it, so that its operations keep their order.
     """
 
-    _pump_task: asyncio.Task[None] | None = None
-    _wake: asyncio.Future[None] | None = None  # the pump waits here while the lane is idle
-    _under_way: _Batch[Op] | None = None
+    def __init__(
+        self, apply: Apply[Op], name: str, number: int, bounds: Bounds, *, lines: Sequence[int] = ()
+    ) -> None:
+        super().__init__(apply, name, number, bounds)
+        self._lines = lines or (number,)
+        self._beside = len(self._lines) > 1
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._idle: list[asyncio.Future[None]] = []  # the pump of an idle line waits here
+        self._under_way: dict[int, _Batch[Op]] = {}  # by line
 
     def start(self) -> None:
         super().start()
-        self._pump_task = asyncio.create_task(self._pump(), name=f"holdfast {self._name} lane {self._number}")
+        name = f"holdfast {self._name} lane {self._number}"
+        self._pumps = {asyncio.create_task(self._pump(line), name=name) for line in self._lines}
 
     def _arrived(self) -> None:
-        wake = self._wake
-        if wake is not None:
-            self._wake = None
-            if not wake.done():
-                wake.set_result(None)
+        idle = self._idle
+        if idle and (len(idle) == len(self._lines) or (self._under_way and self._enough(len(self._ops)))):
+            _wake(idle.pop())
 
-    async def _pump(self) -> None:
+    def _enough(self, count: int) -> bool:
+        """Whether so many had better leave now than wait for the batch under way."""
+        return 2 * count >= self._bounds.overlap_from
+
+    async def _pump(self, line: int) -> None:
         try:
-            await self._run()
+            await self._run(line)
         finally:  # also where the loop itself is being torn down: nobody may wait for a dead pump
-            if self._under_way is not None:
-                self._fail(self._under_way.futures, asyncio.CancelledError())
-            super().abandon()
+            batch = self._under_way.pop(line, None)
+            if batch is not None:
+                self._fail(batch.futures, asyncio.CancelledError())
+            self.closing = True
+            if not self._under_way:  # else the other line does what is left
+                super().abandon()
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
+    async def _run(self, line: int) -> None:
+        loop, was_idle = asyncio.get_running_loop(), False
         while True:
-            batch = self._take()
+            most = self._most(was_idle) if self._beside else self._bounds.max_ops
+            was_idle = False
+            batch = self._take(most) if most else None
             if batch is None:
-                if self._ops:
+                if self._ops and not self._under_way:
                     continue  # all of a full batch were cancelled; there is more
                 if self.closing:
-                    return
-                self._wake = loop.create_future()
-                await self._wake
+                    return  # what may still wait is left to the batch under way
+                idle = loop.create_future()
+                self._idle.append(idle)
+                await idle
+                was_idle = True
                 continue
             while batch is not None:
-                self._under_way = batch
+                self._under_way[line] = batch
                 try:
-                    outcomes = await self._apply(batch.ops, self._number)
+                    outcomes = await self._apply(batch.ops, line)
                 except Exception as error:  # noqa: BLE001 - every waiter is told, nothing is swallowed
                     batch = self._failed(batch, error)
                 except asyncio.CancelledError as error:
@@ -237,17 +260,30 @@ class SerialLane(Lane[Op]):
                 else:
                     self._settle(batch, outcomes)
                     batch = None
-            self._under_way = None
+            del self._under_way[line]
+
+    def _most(self, was_idle: bool) -> int:
+        """How many from the front of the queue may leave now."""
+        most, waiting = self._bounds.max_ops, len(self._ops)
+        if not self._under_way:
+            return min(most, -(-waiting // 2)) if was_idle and waiting >= self._bounds.overlap_from else most
+        if not self._enough(waiting):
+            return 0
+        keys = {op.key for batch in self._under_way.values() for op in batch.ops}
+        if not keys.isdisjoint([op.key for op in self._ops]):
+            most = min(most, next(at for at, op in enumerate(self._ops) if op.key in keys))
+        return most if self._enough(most) else 0
 
     async def drained(self) -> None:
-        self._arrived()  # wakes the pump to see that the lane is closing
-        if self._pump_task is not None:
-            await asyncio.wait({self._pump_task})
+        while self._idle:  # to see that the lane is closing
+            _wake(self._idle.pop())
+        if self._pumps:
+            await asyncio.wait(self._pumps)
 
     def abandon(self) -> None:
         super().abandon()
-        if self._pump_task is not None:
-            self._pump_task.cancel()
+        for pump in self._pumps:
+            pump.cancel()
 
 
 class PipelinedLane(Lane[Op]):
@@ -275,7 +311,7 @@ class PipelinedLane(Lane[Op]):
 
     def _send(self) -> None:
         while self._ops and len(self._flying) < self._bounds.pipeline:
-            batch = self._take()
+            batch = self._take(self._bounds.max_ops)
             if batch is not None:
                 self._launch(batch)
         if not self._ops and not self._flying and self._empty is not None and not self._empty.done():
@@ -331,3 +367,8 @@ class PipelinedLane(Lane[Op]):
 def _cancelling() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -93,6 +93,7 @@ class Core:
             lanes=traits.lanes,
             writes_in_one_lane=traits.writes_in_one_lane,
             pipeline=traits.pipeline,
+            overlap_from=traits.overlap_from,
             max_ops=traits.max_ops,
             max_bytes=traits.max_bytes,
         )

@@ -20,8 +20,9 @@ keys are independent, and a batch is not a transaction: where a part is refused
 the rest stands.
 
 **Lanes.** The Batcher sends an operation down lane `hash(key) % traits.lanes`
-(a write down lane 0 where `traits.writes_in_one_lane`).
-Batches of one lane never overlap, unless `traits.pipeline` is more than 1: then
+(a write down lane 0 where `traits.writes_in_one_lane`; once `traits.overlap_from`
+of them wait, down lane 0 or 1, beside the reads that are there, and no key in both).
+Otherwise batches of one lane never overlap, unless `traits.pipeline` is more than 1: then
 up to that many may be under way in one lane, `apply` must have handed its batch
 to the wire, in order, *before it returns its awaitable*, and the engine must
 answer in order. A driver with `pipeline == 1` simply writes `async def apply`.
@@ -257,6 +258,7 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     lanes: int = 1
     writes_in_one_lane: bool = False  # writes keep to lane 0: fewer, larger commits; reads use all
     pipeline: int = 1  # batches under way at once in one lane
+    overlap_from: int = 0  # so many writes that wait leave by lanes 0 and 1 side by side; 0: never
     max_ops: int = 512  # in one batch
     max_bytes: int = 4 << 20  # of keys and values in one batch; one larger operation goes alone
     immediate: frozenset[type] = frozenset()

@@ -171,6 +171,147 @@ async def test_writes_can_keep_to_one_lane_while_reads_use_all() -> None:
     await batcher.close()
 
 
+def overlapping(gate: Gate) -> Batcher[Op]:
+    return serial(gate, lanes=2, writes_in_one_lane=True, overlap_from=8)
+
+
+async def test_many_writes_leave_in_halves_and_what_gathers_behind_one_leaves_beside_it() -> None:
+    gate = Gate()
+    batcher = overlapping(gate)
+    await turns()
+    futures = [batcher.submit(Op(f"a{n}", n)) for n in range(8)]
+    await turns()
+    assert [len(batch) for batch in gate.batches] == [4], "a burst on an idle lane leaves in halves"
+    gate.doors[0].set_result(None)
+    await gate.arrived(2)
+    futures += [batcher.submit(Op(f"b{n}", n)) for n in range(3)]
+    await turns()
+    assert len(gate.batches) == 2, "three had better wait for the batch under way"
+    futures.append(batcher.submit(Op("b3", 3)))
+    await gate.arrived(3)
+    assert [len(batch) for batch in gate.batches] == [4, 4, 4]
+    assert sorted(gate.lanes[1:]) == [0, 1]
+    gate.doors[2].set_result(None)
+    gate.doors[1].set_result(None)
+    assert await asyncio.gather(*futures) == [*range(8), *range(4)]
+    await batcher.close()
+
+
+async def test_few_writes_and_reads_do_not_overlap() -> None:
+    gate = Gate()
+    batcher = overlapping(gate)
+    await turns()
+    futures = [batcher.submit(Op(f"a{n}", n)) for n in range(7)]
+    await gate.arrived(1)
+    futures += [batcher.submit(Op(f"b{n}", n)) for n in range(3)]
+    reads = [batcher.submit(Read(f"k{n}", n)) for n in range(100)]
+    await turns()
+    assert sorted(len(batch) for batch in gate.batches if type(batch[0]) is Op) == [7]
+    assert len(gate.batches) == 3, "reads take a batch in each of their lanes"
+    gate.doors[0].set_result(None)
+    await gate.arrived(4)
+    for door in gate.doors[1:]:
+        door.set_result(None)
+    await asyncio.gather(*futures, *reads)
+    await batcher.close()
+
+
+async def test_a_key_that_is_under_way_is_never_in_the_other_line_and_keeps_its_order() -> None:
+    gate = Gate()
+    batcher = overlapping(gate)
+    await turns()
+    first = [batcher.submit(Op(key, 1)) for key in ("hot", "a", "b")]
+    await gate.arrived(1)
+    rest = [batcher.submit(Op(key, 2)) for key in ("c", "d", "e", "f", "hot", "g", "h", "i", "hot")]
+    await gate.arrived(2)
+    assert [op.key for op in gate.batches[1]] == ["c", "d", "e", "f"]
+    rest += [batcher.submit(Op(f"j{n}", 3)) for n in range(20)]
+    gate.doors[1].set_result(None)
+    await turns()
+    assert len(gate.batches) == 2, "what came after the key waits with it"
+    gate.doors[0].set_result(None)
+    await gate.arrived(3)
+    assert [op.key for op in gate.batches[2]][:5] == ["hot", "g", "h", "i", "hot"]
+    gate.doors[2].set_result(None)
+    await asyncio.gather(*first, *rest)
+    await batcher.close()
+
+
+async def test_overlapping_keeps_every_keys_order_whatever_the_order_of_answers() -> None:
+    applied: dict[str, list[int]] = {}
+    under_way: set[str] = set()
+    clashes: set[str] = set()
+    beside = 0
+
+    async def apply(batch: Sequence[Op], lane: int) -> list[Any]:
+        nonlocal beside
+        keys = {op.key for op in batch}
+        clashes.update(keys & under_way)
+        beside += bool(under_way)
+        under_way.update(keys)
+        for _ in range(1 + len(keys) % 7):
+            await asyncio.sleep(0)
+        for op in batch:
+            applied.setdefault(op.key, []).append(op.number)
+        under_way.difference_update(keys)
+        return [op.number for op in batch]
+
+    batcher: Batcher[Op] = Batcher(
+        apply, name="fake", lanes=2, writes_in_one_lane=True, overlap_from=8, max_ops=9
+    )
+    batcher.start()
+    futures = []
+    for number in range(3000):
+        futures.append(batcher.submit(Op(f"k{number * number % 211}", number)))
+        if number % 17 == 0:
+            futures[number // 2].cancel()
+            await asyncio.sleep(0)
+    await asyncio.gather(*futures, return_exceptions=True)
+    await batcher.close()
+    assert beside > 10
+    assert not clashes
+    assert all(numbers == sorted(numbers) for numbers in applied.values())
+
+
+async def test_closing_finishes_what_waits_behind_both_lines() -> None:
+    gate = Gate()
+    batcher = overlapping(gate)
+    await turns()
+    futures = [batcher.submit(Op(f"a{n}", n)) for n in range(3)]
+    await gate.arrived(1)
+    futures += [batcher.submit(Op(f"b{n}", n)) for n in range(4)]
+    await gate.arrived(2)
+    futures += [batcher.submit(Op(f"c{n}", n)) for n in range(2)]
+    closing = asyncio.create_task(batcher.close())
+    await turns()
+    assert not closing.done()
+    gate.doors[0].set_result(None)
+    await turns()
+    gate.doors[1].set_result(None)
+    await gate.arrived(3)
+    gate.doors[2].set_result(None)
+    await closing
+    assert [future.result() for future in futures] == [0, 1, 2, 0, 1, 2, 3, 0, 1]
+
+
+async def test_a_cancelled_close_settles_those_of_both_lines() -> None:
+    gate = Gate()
+    batcher = overlapping(gate)
+    await turns()
+    futures = [batcher.submit(Op(f"a{n}", n)) for n in range(3)]
+    await gate.arrived(1)
+    futures += [batcher.submit(Op(f"b{n}", n)) for n in range(4)]
+    await gate.arrived(2)
+    late = batcher.submit(Op("c"))
+    closing = asyncio.create_task(batcher.close())
+    await turns()
+    closing.cancel()
+    answers = await asyncio.gather(*futures, return_exceptions=True)
+    assert all(isinstance(each, StoreUnavailable) and each.maybe_applied for each in answers)
+    with pytest.raises(Closed):
+        await late
+
+
 async def test_reads_and_writes_leave_in_the_order_they_came_so_neither_starves() -> None:
     gate = Gate()
     batcher = serial(gate, max_ops=4)
