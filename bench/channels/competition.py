@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -44,6 +45,7 @@ class Competition:
         self.generator = generator
         self.results: Results = {}
         self.missing: dict[str, dict[str, str]] = {}  # by scenario and server
+        self._began = time.monotonic()
         self.choice: dict[str, float] = {}  # deliveries a second of each `--ws` that could be measured
 
     def choose(self) -> None:
@@ -89,7 +91,7 @@ class Competition:
         self.results.setdefault((scenario.name, contestant.name), {})[turn] = sample
         figures = "  ".join(f"{column.head} {column.figure(sample):,.2f}" for column in scenario.columns)
         say(
-            f"{turn + 1}/{self.plan.rounds} {scenario.name:12}{contestant.name:18}{figures}"
+            f"{time.monotonic() - self._began:4.0f}s {turn + 1}/{self.plan.rounds} {scenario.name:12}{contestant.name:18}{figures}"
             f"{'  DISTURBED' if sample.disturbed else ''}"
         )
 

@@ -132,7 +132,10 @@ static bool socketio_own(Conn *c, const uint8_t *s, size_t n) {
 
 void chat_text(Conn *c, const uint8_t *s, size_t n, uint64_t now) {
   if (opt.socketio && socketio_own(c, s, n)) return;
-  if (c->state == READY) return delivered(s, n, now);
+  if (c->state == READY) {
+    if (!c->stalled) delivered(s, n, now);
+    return;
+  }
   if (c->state == JOINING && memmem(s, n, "phx_reply", 9)) {
     c->joined = now;
     c->state = REPLAYING;

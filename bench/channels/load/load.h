@@ -55,6 +55,7 @@ extern int nconns, ready, dead, under_way;
 void conns_make(void);
 void conns_start(void);                                 /* as many as may be set up at once */
 void conns_poll(int64_t ns);                            /* wait for events, at most so long, and act on them */
+void conns_wake(void);                                  /* those that stalled read on */
 void conn_send(Conn *c, int op, const char *d, size_t n); /* one masked frame */
 void conn_ready(Conn *c, uint64_t now);
 

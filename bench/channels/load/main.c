@@ -18,6 +18,7 @@
 #define SECOND 1000000000ull
 #define SETTING_UP_SECONDS 60
 #define DRAINING_SECONDS 3
+#define WAKING_SECONDS 1
 
 Options opt = {.host = "127.0.0.1", .path = "/socket/websocket?vsn=2.0.0", .prefix = "chat_room:", .port = 4000,
                .rooms = 1, .members = 100, .publishers = 1, .window = 1, .warm = 0.5, .seconds = 2,
@@ -140,6 +141,9 @@ static void talk(Found *found) {
   found->end_kb = server_kb("VmRSS:");
   uint64_t limit = now_ns() + DRAINING_SECONDS * SECOND; /* slow is told from lost */
   while ((found->unfinished = chat_outstanding()) && now_ns() < limit && dead < nconns) conns_poll(SECOND / 50);
+  if (!opt.stalled) return;
+  conns_wake(); /* one that was closed finds out only by reading */
+  for (limit = now_ns() + WAKING_SECONDS * SECOND; now_ns() < limit;) conns_poll(SECOND / 50);
 }
 
 static void stay(Found *found) {
