@@ -73,7 +73,7 @@ class PostgresEngine:
         ]
         self.listens = listen is not None or not pgbouncer
         self._listen_url = listen
-        self._listening = Listening(self._connect_to_listen, timeout=timeout, sleep=sleep)
+        self._listening = Listening(self._connect_to_listen, timeout=timeout, mended=self._hurry, sleep=sleep)
 
     @classmethod
     def from_url(cls, url: StoreURL) -> Self:
@@ -102,7 +102,7 @@ class PostgresEngine:
             raise failed[0]
 
     def _hurry(self) -> None:
-        """One lane is back: the others need not wait out their pauses."""
+        """One connection is back: the others need not wait out their pauses."""
         for lane in self._lanes:
             lane.hurry()
         self._listening.hurry()

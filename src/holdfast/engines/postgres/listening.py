@@ -60,12 +60,21 @@ class Listening:
     Args:
         connect: makes a connection.
         timeout: seconds that a statement, or waiting for the connection, may take.
+        mended: called when a lost connection was got back.
         sleep: pauses between tries.
     """
 
-    def __init__(self, connect: Connect, *, timeout: float, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        timeout: float,
+        mended: Callable[[], None] = lambda: None,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
         self._connect = connect
         self._timeout = timeout
+        self._mended = mended
         self._sleep = sleep
         self._hearings: dict[str, list[Hearing]] = {}
         self._turn = asyncio.Lock()  # whose statement is under way
@@ -170,6 +179,7 @@ class Listening:
             if events.listeners:
                 events.publish(events.Disconnected("postgres", "the connection that listens has ended"))
             await self._mend()
+            self._mended()  # first: who hears that something was lost is about to read it
             for hearing in [each for there in self._hearings.values() for each in there]:
                 hearing.lost()
 
@@ -183,7 +193,7 @@ class Listening:
     async def _beat(self) -> None:
         async with self._turn:
             try:
-                await self._connection.execute("SELECT 1", timeout=self._timeout)
+                await self._connection.execute("SELECT 1 AS beat", timeout=self._timeout)
             except failures.STATEMENT:
                 self._connection.terminate()
 
