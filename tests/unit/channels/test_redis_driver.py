@@ -167,6 +167,13 @@ async def test_an_append_takes_away_what_is_too_old(driver: RedisDriver, key: st
     assert 41 <= log.entries[0].offset <= 48
 
 
+async def test_what_was_said_before_1970_is_kept_like_all_else(driver: RedisDriver, key: str) -> None:
+    assert (await do(driver, said(key, at=-5, id="x"))).at == -5
+    assert (await do(driver, said(key, id="x"))).at == -5
+    assert (await do(driver, Edit(key, b"{}", id="x"))).entry.at == -5
+    assert await do(driver, Trim(key, None, 1000)) == 1
+
+
 async def test_batches_under_way_behind_each_other_keep_their_order(driver: RedisDriver, key: str) -> None:
     batches = [driver.apply([said(key, f"{number}-{at}") for at in range(20)]) for number in range(30)]
     offsets = [each.offset for batch in await asyncio.gather(*batches) for each in batch]

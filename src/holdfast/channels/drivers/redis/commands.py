@@ -68,9 +68,10 @@ class Packer:
             word: 12 letters or digits that nobody had before. Every operation adds
                 its own four digits: the epoch of the log that may begin with it.
         """
+        start = word.encode()
         return b"".join(
             [
-                self._append(op, b"%b%04d" % (word.encode(), at))
+                self._append(op, b"%b%04d" % (start, at))
                 if type(op) is Append
                 else self.command(op, f"{word}{at:04}")
                 for at, op in enumerate(ops)

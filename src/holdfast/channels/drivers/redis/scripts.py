@@ -43,7 +43,7 @@ local log = KEYS[1]
 local state = redis.call('ZRANGEBYSCORE', log, 0, 0)[1]
 local epoch, last, trimmed, kept, said
 if state then
-  epoch, last, trimmed, kept, said = string.match(state, '^=(%w+) (%d+) (%d+) (%d+) (%d+)$')
+  epoch, last, trimmed, kept, said = string.match(state, '^=(%w+) (%d+) (%d+) (%d+) (%-?%d+)$')
 end
 """
 
@@ -59,7 +59,7 @@ local from, gone, cut, markers = 0, 0, nil, {}
 repeat
   local page = redis.call('ZRANGEBYSCORE', log, '(0', '+inf', 'LIMIT', from, 50)
   for _, member in ipairs(page) do
-    local kind, offset, at = string.match(member, '^([*!]?)%[(%d+),(%d+)')
+    local kind, offset, at = string.match(member, '^([*!]?)%[(%d+),(%-?%d+)')
     if offset then
       if gone >= over and tonumber(at) >= cutoff then page = {} break end
       gone, cut = gone + 1, offset
@@ -94,7 +94,7 @@ elseif id then
   if known then
     known = string.sub(known, 2)
     local message = redis.call('ZRANGEBYSCORE', log, known, known)[1]
-    return {tonumber(known), tonumber(string.match(message, ',(%d+)')), epoch, 1}
+    return {tonumber(known), tonumber(string.match(message, ',(%-?%d+)')), epoch, 1}
   end
 end
 """
@@ -147,7 +147,7 @@ CHANGE: Final = Script.of(
     + _NAMED
     + """\
 last = last + 1
-local at, named = string.match(found, '^%*?%[%d+,(%d+),%w+,([^\\n]*)')
+local at, named = string.match(found, '^%*?%[%d+,(%-?%d+),%w+,([^\\n]*)')
 local message = offset .. ',' .. at .. ',' .. last .. ',' .. named
 if ARGV[6] == '*' then message = message .. '\\n' .. ARGV[7] end
 local becomes = '=' .. epoch .. ' ' .. last .. ' ' .. trimmed .. ' ' .. kept .. ' ' .. said
