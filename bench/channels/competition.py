@@ -90,9 +90,9 @@ class Competition:
             return
         self.results.setdefault((scenario.name, contestant.name), {})[turn] = sample
         figures = "  ".join(f"{column.head} {column.figure(sample):,.2f}" for column in scenario.columns)
+        at = f"{time.monotonic() - self._began:4.0f}s {turn + 1}/{self.plan.rounds}"
         say(
-            f"{time.monotonic() - self._began:4.0f}s {turn + 1}/{self.plan.rounds} {scenario.name:12}{contestant.name:18}{figures}"
-            f"{'  DISTURBED' if sample.disturbed else ''}"
+            f"{at} {scenario.name:12}{contestant.name:18}{figures}{'  DISTURBED' if sample.disturbed else ''}"
         )
 
     def _undisturbed(self, contestant: Contestant, scenario: Scenario) -> Sample:
