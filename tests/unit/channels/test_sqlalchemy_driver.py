@@ -33,7 +33,7 @@ from holdfast.channels.driver import (
 )
 from holdfast.channels.drivers import sqlalchemy_poll
 from holdfast.channels.drivers.sqlalchemy import SQLAlchemyDriver
-from holdfast.channels.drivers.sqlalchemy_reads import Reads
+from holdfast.channels.drivers.sqlalchemy_reads import Reads, bound
 from holdfast.channels.drivers.sqlalchemy_replay import CHECK_EVERY, Line, TopicLog, replay
 from holdfast.channels.drivers.sqlalchemy_tables import statements_for
 from holdfast.channels.registry import driver_for
@@ -345,6 +345,51 @@ async def test_writers_of_the_same_topics_neither_deadlock_for_good_nor_leave_ho
         await each.dispose()
 
 
+@pytest.mark.parametrize("url", ["postgresql", "mysql"], indirect=True)
+async def test_writers_wait_for_each_others_topics_and_never_have_to_start_again(
+    url: str, ns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines = [create_async_engine(url) for _ in range(3)]
+    drivers = [SQLAlchemyDriver(engine=each) for each in engines]
+    await asyncio.gather(*(driver.open() for driver in drivers))
+    await drivers[0].migrate()
+    rooms = [f"{ns}{number}" for number in range(8)]
+    if url.startswith("postgresql"):  # made by all of them at once, too
+        monkeypatch.setattr("holdfast.engines.sqlalchemy.engine.ATTEMPTS", 1)
+        for room in rooms:
+            made = await asyncio.gather(*(each.apply([Append(room, "said", PAYLOAD)]) for each in drivers))
+            assert sorted(said.offset for (said,) in made) == [1, 2, 3]
+    await drivers[0].apply([Append(room, "said", PAYLOAD) for room in rooms])
+    monkeypatch.setattr("holdfast.engines.sqlalchemy.engine.ATTEMPTS", 1)
+
+    async def work(driver: SQLAlchemyDriver, shift: int) -> None:
+        for turn in range(10):
+            chosen = [rooms[(number * 3 + shift + turn) % 8] for number in range(5)]
+            await driver.apply([Append(room, "said", PAYLOAD) for room in chosen])
+
+    await asyncio.gather(*(work(driver, at) for at, driver in enumerate(drivers)))
+    await asyncio.gather(*(driver.close() for driver in drivers))
+    for each in engines:
+        await each.dispose()
+
+
+async def test_a_topic_that_is_forgotten_leaves_no_rows(
+    driver: SQLAlchemyDriver, engine: AsyncEngine, ns: str
+) -> None:
+    await driver.apply([Append(f"{ns}room", "said", PAYLOAD) for _ in range(5)])
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        topic = bound(statements_for(engine.dialect.name), f"{ns}room")
+        found = text("SELECT number FROM holdfast_topics WHERE topic = :topic")
+        number = (await connection.execute(found, {"topic": topic})).scalar_one()
+        count = text("SELECT count(*) FROM holdfast_messages WHERE number = :number").bindparams(
+            number=number
+        )
+        assert (await connection.execute(count)).scalar_one() == 5
+        assert await driver.apply([Clear(f"{ns}room")]) == [True]
+        assert (await connection.execute(count)).scalar_one() == 0
+
+
 async def test_what_finds_nothing_leaves_nothing(driver: SQLAlchemyDriver, ns: str) -> None:
     key = f"{ns}absent"
     ops: list[Operation] = [
@@ -453,11 +498,12 @@ async def test_only_what_is_followed_is_polled_for_and_only_while_something_is(
         for _ in range(5):  # of its periods
             await asyncio.sleep(0.01)
         assert statements == []
-        await driver.apply([Append(f"{ns}a", "said", PAYLOAD)])
+        await driver.apply([Append(f"{ns}a", "said", PAYLOAD), Send(f"{ns}a", b"3")])
         await subscription.follow(f"{ns}a")
-        await driver.apply([Append(f"{ns}a", "said", PAYLOAD)])
-        await ear.until(lambda: ear.reach(f"{ns}a") == 3, 10, "what came after it was followed again")
+        await driver.apply([Append(f"{ns}a", "said", PAYLOAD), Send(f"{ns}a", b"4")])
+        await ear.until(lambda: len(ear.sends) == 2, 10, "what came after it was followed again")
         assert [heard.last for heard in ear.about(f"{ns}a")] == [1, 3]
+        assert ear.sends == [(f"{ns}a", b"2"), (f"{ns}a", b"4")]
     assert ear.losses == 0
 
 
