@@ -108,9 +108,9 @@ def _rows(run: Run, scenario: Scenario, compared: str) -> Iterator[list[str]]:
         spread = [first(sample) for sample in samples]
         row = [
             f"**{TITLES[name]}**" if name == "holdfast" else TITLES[name],
-            number(values[0]),
-            f"{number(min(spread))}–{number(max(spread))}" if len(spread) > 1 else "",
-            *map(number, values[1:]),
+            text(values[0]),
+            f"{text(min(spread))}–{text(max(spread))}" if len(spread) > 1 else "",
+            *map(text, values[1:]),
         ]
         if compared:
             ratios = between(run.results, scenario, compared, name) if name != compared else []

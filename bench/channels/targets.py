@@ -43,9 +43,9 @@ def between(results: Results, scenario: Scenario, one: str, other: str, of: str 
 
 
 def _times(mine: float, theirs: float) -> float:
-    if not theirs:
-        return math.inf if mine else 1.0
-    return mine / theirs
+    if mine == theirs:
+        return 1.0
+    return mine / theirs if theirs else math.inf
 
 
 def judge(results: Results) -> list[Verdict]:

@@ -154,6 +154,14 @@ def test_memory_that_grew_and_went_again_counts_where_readers_stall() -> None:
     assert met(results, "holdfast", "growth") is False
 
 
+def test_messages_that_never_arrive_are_not_fast() -> None:
+    dropping = Sample(Report(1, 1, 0, sent=100, lost=2))
+    results: Results = {("stalled", "holdfast"): {0: talk(1, p99=5)}, ("stalled", "litestar"): {0: dropping}}
+    assert met(results, "holdfast", "ahead of Litestar") is True
+    lost: Results = {("stalled", "holdfast"): {0: dropping}, ("stalled", "litestar"): {0: dropping}}
+    assert met(lost, "holdfast", "p99 ≤ 5 ms") is False
+
+
 def test_what_did_not_run_is_not_judged() -> None:
     assert judge({}) == []
     results: Results = {("fan", "starlette"): {0: talk(1)}}
