@@ -65,7 +65,8 @@ RULES: list[tuple[str, str]] = [
     ),
     (
         r"holdfast\.channels(\..*)?",
-        rf"{PURE}|asyncio|hmac|inspect|msgspec|{WORDS}|holdfast|holdfast\.coalesce|holdfast\.channels(?!\.drivers)(\..*)?",
+        rf"{PURE}|asyncio|base64|hmac|inspect|msgspec|{WORDS}|holdfast|holdfast\.coalesce"
+        r"|holdfast\.channels(?!\.drivers)(\..*)?",
     ),
     (r"holdfast\.(asgi|settings)", rf"{PURE}|.+|!holdfast|holdfast\.(errors|store)"),
     (

@@ -112,15 +112,33 @@ class Core:
     async def run(self, op: Operation, size: int = 0) -> Outcome:
         """One operation: at once where the driver can, else by the next batch."""
         if type(op) in self.traits.immediate and self.is_open:
-            outcome = self.driver.now(op)
+            outcome = self._now(op)
             if outcome is not LATER:
-                self._written((op,), (outcome,))
-                if events.listeners:
-                    events.publish(events.OperationApplied(self.traits.name, type(op).__name__.lower()))
                 return outcome
+        return await self._submit(op, size)
+
+    def begin(self, op: Operation, size: int = 0) -> asyncio.Future[Outcome]:
+        """The same, submitted before this returns: what is begun later comes later."""
+        if type(op) in self.traits.immediate and self.is_open:
+            outcome = self._now(op)
+            if outcome is not LATER:
+                done = asyncio.get_running_loop().create_future()
+                done.set_result(outcome)
+                return done
+        return self._submit(op, size)
+
+    def _now(self, op: Operation) -> Outcome:
+        outcome = self.driver.now(op)
+        if outcome is not LATER:
+            self._written((op,), (outcome,))
+            if events.listeners:
+                events.publish(events.OperationApplied(self.traits.name, type(op).__name__.lower()))
+        return outcome
+
+    def _submit(self, op: Operation, size: int) -> asyncio.Future[Outcome]:
         if self._batcher is None:
             raise Closed("channels: not open; use it inside `async with`")
-        return await self._batcher.submit(op, size)
+        return self._batcher.submit(op, size)
 
     async def _apply(self, batch: Sequence[Operation], lane: int) -> list[Outcome]:
         try:

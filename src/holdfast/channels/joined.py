@@ -262,11 +262,14 @@ class Joined:
         if ref is None:
             return
         if type(payload) is bytes:
-            self.send(protocol.binary_reply(self.join_ref, ref, self.topic, status, payload))
-        elif payload is None:
-            self.send(protocol.reply(self.join_ref, ref, self.topic, status, b"{}"))
+            frame = protocol.binary_reply(self.join_ref, ref, self.topic, status, payload)
         else:
-            self.send(protocol.reply(self.join_ref, ref, self.topic, status, encode("a reply", payload)))
+            data = b"{}" if payload is None else encode("a reply", payload)
+            frame = protocol.reply(self.join_ref, ref, self.topic, status, data)
+        if self.room is not None:
+            self.room.reply(self.socket, frame)
+        else:
+            self.send(frame)
 
     def track(self, key: str | None, meta: Mapping[str, Any] | None) -> None:
         """Be present, or present differently.

@@ -75,8 +75,8 @@ MIGRATIONS: dict[str, tuple[Migration, ...]] = {
             _SUMMARY,
             (
                 "CREATE TABLE holdfast_topics ("
-                ' topic text COLLATE "C" NOT NULL PRIMARY KEY,'
-                " number bigint GENERATED ALWAYS AS IDENTITY UNIQUE,"
+                " number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+                ' topic text COLLATE "C" NOT NULL UNIQUE,'
                 " epoch text NOT NULL,"
                 " last bigint NOT NULL,"
                 " trimmed bigint NOT NULL,"
@@ -104,8 +104,8 @@ MIGRATIONS: dict[str, tuple[Migration, ...]] = {
             _SUMMARY,
             (
                 "CREATE TABLE holdfast_topics ("
-                " topic varbinary(768) NOT NULL PRIMARY KEY,"
-                " number bigint NOT NULL AUTO_INCREMENT UNIQUE,"
+                " number bigint NOT NULL AUTO_INCREMENT PRIMARY KEY,"
+                " topic varbinary(768) NOT NULL UNIQUE,"
                 " epoch varchar(16) NOT NULL,"
                 " last bigint NOT NULL,"
                 " trimmed bigint NOT NULL,"

@@ -108,21 +108,34 @@ class Publishing:
             if op.id in room.follower.behind:
                 return  # the same message once more
             room.follower.behind.add(op.id)
+        storing = self._begun(op)
+        if room is not None:
             # Its own position is not known yet; this one is before it, so that
             # whoever comes back with it misses nothing and may see this one again.
             payload = protocol.marked(op.payload, Marks(op.id, str(room.position)))
             room.show(protocol.broadcast(protocol.tail(topic, op.event, payload)))
-        task = asyncio.get_running_loop().create_task(self._store(op), name="holdfast channels behind")
+        task = asyncio.get_running_loop().create_task(
+            self._store(op, storing), name="holdfast channels behind"
+        )
         self._behind.add(task)
         task.add_done_callback(self._behind.discard)
 
-    async def _store(self, op: Append) -> None:
+    def _begun(self, op: Append) -> asyncio.Future[Any]:
+        """Submitted at once, so that what is published next is stored next."""
+        try:
+            return self._hub.core.begin(op, len(op.payload))
+        except StoreError as exc:
+            refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            refused.set_exception(exc)
+            return refused
+
+    async def _store(self, op: Append, storing: asyncio.Future[Any]) -> None:
         """Store it, however long that takes: the same id once more is the same message."""
         rest = FIRST_REST
         try:
             while True:
                 try:
-                    await self._hub.run(op, len(op.payload))
+                    await storing
                     return
                 except StoreError as exc:
                     if self._hub.closing:
@@ -130,6 +143,7 @@ class Publishing:
                     self._hub.unavailable("store behind", exc)
                 await asyncio.sleep(rest * random.uniform(0.5, 1.0))
                 rest = min(rest * 2, LONGEST_REST)
+                storing = self._begun(op)
         except StoreError as exc:
             self._hub.lost_behind(op.event, exc)
         finally:

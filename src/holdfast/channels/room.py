@@ -1,8 +1,8 @@
 """A topic in this process: its members, how far its log has been shown to them, and the latest of it.
 
-What is shown in one turn of the event loop is one write for each member. A
-message to one member alone takes its place among the broadcasts of that turn:
-within a topic nothing overtakes.
+What is shown in one turn of the event loop is one write for each member. A push
+to one member alone takes its place among the broadcasts of that turn; a reply
+comes behind all of them, so that most members get the same bytes.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class Room:
     __slots__ = (
         "_counts",
         "_loop",
+        "_late",
         "_pending",
         "_scheduled",
         "_special",
@@ -105,6 +106,7 @@ class Room:
         self.plain: dict[Socket, Joined] = {}
         self.held: dict[Socket, list[Frame]] = {}  # members whose history is still being read
         self._pending: list[Frame] = []
+        self._late: dict[Socket, list[Frame]] = {}  # replies, for the end of the turn
         self._special: dict[Socket, list[tuple[int, Frame | None]]] = {}
         self._scheduled = False
         self.epoch = ""
@@ -165,10 +167,20 @@ class Room:
             self._special.setdefault(but, []).append((len(self._pending), None))
         self._pending.append(frame)
 
+    def reply(self, socket: Socket, frame: Frame) -> None:
+        """To one member, behind what is shown to all in this turn, and before whatever `tell` says next."""
+        if self._pending:
+            self._late.setdefault(socket, []).append(frame)
+        else:
+            self.tell(socket, frame)
+
     def tell(self, socket: Socket, frame: Frame) -> None:
         """To one member, behind what was shown to all before."""
         if self._pending:
-            self._special.setdefault(socket, []).append((len(self._pending), frame))
+            place = len(self._pending)
+            marks = self._special.setdefault(socket, [])
+            marks += [(place, late) for late in self._late.pop(socket, ())]
+            marks.append((place, frame))
         elif socket in self.held:
             self.held[socket].append(frame)
         else:
@@ -191,17 +203,21 @@ class Room:
         self._pending = []
         self._counts.sent += len(frames) * len(self)
         self.sent += len(frames)
-        special = self._special
+        special, late = self._special, self._late
         if special or self.held:
             self._special = {}
             self._flush_apart(frames, special)
-            return
-        if self.raw:
-            data = frames[0].wire if len(frames) == 1 else b"".join([frame.wire for frame in frames])
-            for socket in self.raw:
-                socket.write(data)
-        for socket in self.plain:
-            socket.send_all(frames)
+        else:
+            if self.raw:
+                data = frames[0].wire if len(frames) == 1 else b"".join([frame.wire for frame in frames])
+                for socket in self.raw:
+                    socket.write(data)
+            for socket in self.plain:
+                socket.send_all(frames)
+        if late:
+            self._late = {}
+            for socket, replies in late.items():
+                socket.send_all(replies)
 
     def _flush_apart(
         self, frames: list[Frame], special: dict[Socket, list[tuple[int, Frame | None]]]

@@ -61,7 +61,7 @@ SCHEMES: dict[str, Registered] = {
     "sqlalchemy": Registered(
         f"{_D}.sqlalchemy:SQLAlchemyDriver",
         "sqlalchemy",
-        ("timeout",),
+        ("timeout", "poll"),
         True,
         "sqlalchemy+mysql+asyncmy://user@localhost/app",
     ),

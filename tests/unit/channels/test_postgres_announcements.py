@@ -248,6 +248,25 @@ async def test_what_no_notification_told_is_found_by_looking(
         assert len(ear.heard) == told == 2, "told again and again"
 
 
+async def test_an_answer_that_was_overtaken_by_an_announcement_is_not_told(
+    driver: PostgresDriver, other: PostgresDriver, room: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await one(other, said(room))
+    async with following(driver, room) as ear:
+        assert driver._following is not None
+        fetch = driver._following._fetch
+
+        async def slowly(*args: Any) -> list[Any]:
+            rows = await fetch(*args)
+            await one(other, said(room))
+            await reaches(ear, room, 2)
+            return rows
+
+        monkeypatch.setattr(driver._following, "_fetch", slowly)
+        await driver._following._look()
+        assert [each.last for each in ear.heard] == [2]
+
+
 async def test_what_is_no_more_followed_is_no_more_told(
     driver: PostgresDriver, other: PostgresDriver, room: str
 ) -> None:

@@ -102,19 +102,12 @@ async def test_autogenerate_finds_no_difference_on_sqlite(scheme: str, tmp_path:
     assert await differences(f"sqlite+aiosqlite:///{tmp_path / 'app.db'}") == []
 
 
-# The key of `holdfast_topics` is its number on SQLite and in `metadata`, its topic in the other two layouts:
-# with the same key everywhere there is no difference left.
-TOPICS_KEYED_DIFFERENTLY = pytest.mark.xfail(strict=True, reason="holdfast_topics has two primary keys")
-
-
-@TOPICS_KEYED_DIFFERENTLY
 @pytest.mark.parametrize("scheme", ["postgresql", "sqlalchemy+postgresql+asyncpg"])
 async def test_autogenerate_finds_no_difference_on_postgres(scheme: str, postgres_url: str) -> None:
     await migrated(postgres_url.replace("postgresql", scheme, 1))
     assert await differences(postgres_url.replace("postgresql", "postgresql+asyncpg", 1)) == []
 
 
-@TOPICS_KEYED_DIFFERENTLY
 async def test_autogenerate_finds_no_difference_on_mysql(mysql_url: str) -> None:
     await migrated(f"sqlalchemy+{mysql_url}")
     assert await differences(mysql_url) == []

@@ -1,0 +1,207 @@
+"""Kept, shown, or both; and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from holdfast.channels import Channel, Channels, Limits, MessageTooLarge, TopicRefused, event
+from holdfast.channels.driver import Append
+from holdfast.errors import Closed, StoreUnavailable
+from holdfast.testing import ChannelClient
+
+from .gated import GatedDriver
+
+TOPIC = "room:a"
+
+
+class Message(msgspec.Struct):
+    name: str
+    message: str
+
+
+class Room(Channel):
+    topic = "room:*"
+    history = 10
+
+    @event("say")
+    async def say(self, message: Message) -> None:
+        await self.broadcast("said", message)
+
+    @event("others")
+    async def others(self, payload: dict[str, Any]) -> None:
+        await self.broadcast_from("others", payload)
+
+    @event("bytes")
+    async def bytes(self, payload: bytes) -> bytes:
+        await self.broadcast("bytes", payload, keep=False)
+        return payload[::-1]
+
+
+class Loose(Channel):
+    topic = "loose"
+
+
+async def test_a_kept_message_is_shown_only_when_it_is_stored() -> None:
+    driver = GatedDriver()
+    async with Channels(driver, [Room]) as channels, ChannelClient(channels) as client:
+        room = await client.join(TOPIC)
+        driver.gate = lambda op: isinstance(op, Append)
+        publishing = asyncio.create_task(channels.publish(TOPIC, "said", {"n": 1}))
+        await driver.waiting.wait()
+        assert not room.received
+        driver.open_gate()
+        position = await publishing
+        assert (await room.receive())["_holdfast"]["position"] == position
+
+
+async def test_a_message_that_cannot_be_stored_is_not_shown() -> None:
+    driver = GatedDriver()
+    async with Channels(driver, [Room]) as channels, ChannelClient(channels) as client:
+        room = await client.join(TOPIC)
+        driver.fail = lambda op: isinstance(op, Append)
+        with pytest.raises(StoreUnavailable):
+            await channels.publish(TOPIC, "said", {"n": 1})
+        reply = await room.push("say", {"name": "Ada", "message": "x"})
+        assert (reply.status, reply.response) == ("error", {"reason": "store unavailable"})
+        driver.fail = lambda op: False
+        await channels.publish(TOPIC, "said", {"n": 2})
+        assert (await room.receive())["n"] == 2
+        assert room.ended is None
+
+
+async def test_a_publisher_who_is_cancelled_in_flight_changes_nothing_for_the_others() -> None:
+    driver = GatedDriver()
+    async with Channels(driver, [Room]) as channels, ChannelClient(channels) as client:
+        room = await client.join(TOPIC)
+        driver.gate = lambda op: isinstance(op, Append)
+        publishing = asyncio.create_task(channels.publish(TOPIC, "said", {"n": 1}))
+        await driver.waiting.wait()
+        publishing.cancel()
+        driver.open_gate()
+        assert (await room.receive())["n"] == 1
+
+
+async def test_one_id_is_one_message_however_often_it_is_published() -> None:
+    async with Channels("memory://", [Room]) as channels, ChannelClient(channels) as client:
+        room = await client.join(TOPIC)
+        positions = {await channels.publish(TOPIC, "said", {"n": n}, id="order-7") for n in range(3)}
+        await channels.publish(TOPIC, "said", {"n": 9})
+        assert len(positions) == 1
+        first, second = await room.receive(), await room.receive()
+        assert (first["n"], first["_holdfast"]["id"], second["n"]) == (0, "order-7", 9)
+
+
+async def test_what_is_kept_behind_is_shown_first_and_stored_by_the_end() -> None:
+    driver = GatedDriver()
+    async with Channels(driver, [Room]) as channels, ChannelClient(channels) as client:
+        room = await client.join(TOPIC)
+        driver.gate = lambda op: isinstance(op, Append)
+        assert await channels.publish(TOPIC, "said", {"n": 1}, keep="behind") is None
+        shown = await room.receive()
+        assert shown["n"] == 1
+        await driver.waiting.wait()
+        driver.open_gate()
+        await channels.close()
+        stored = [op for batch in driver.batches for op in batch if isinstance(op, Append)]
+        assert [op.id for op in stored] == [shown["_holdfast"]["id"]]
+
+
+async def test_what_was_shown_before_it_was_stored_is_shown_once() -> None:
+    async with Channels(GatedDriver(), [Room]) as channels, ChannelClient(channels) as client:
+        room = await client.join(TOPIC)
+        for n in range(20):
+            await channels.publish(TOPIC, "said", {"n": n}, keep="behind")
+        await channels.publish(TOPIC, "said", {"n": 20})
+        await client.until(lambda: len(room.received) >= 21, "all")
+        assert [each.payload["n"] for each in room.received] == list(range(21))
+        assert [message.payload["n"] for message in await channels.history(TOPIC)] == list(range(21))
+
+
+async def test_the_store_may_be_away_while_messages_are_kept_behind() -> None:
+    driver = GatedDriver()
+    async with Channels(driver, [Room]) as channels, ChannelClient(channels) as client:
+        room = await client.join(TOPIC)
+        failures = iter([True, True, False, False, False])
+        driver.fail = lambda op: isinstance(op, Append) and next(failures)
+        await channels.publish(TOPIC, "said", {"n": 1}, keep="behind")
+        assert (await room.receive())["n"] == 1
+        await channels.hub.publishing.drain()
+        assert [message.payload["n"] for message in await channels.history(TOPIC)] == [1]
+
+
+async def test_a_broadcast_from_spares_its_sender_and_keeps_its_place() -> None:
+    async with (
+        Channels("memory://", [Room]) as channels,
+        ChannelClient(channels) as one,
+        ChannelClient(channels) as two,
+    ):
+        first, second = await one.join(TOPIC), await two.join(TOPIC)
+        for n in range(3):
+            assert (await first.push("others", {"n": n})).status == "ok"
+        await first.push("say", {"name": "Ada", "message": "x"})
+        await two.until(lambda: len(second.received) == 4, "four")
+        assert [each.event for each in second.received] == ["others"] * 3 + ["said"]
+        assert [each.event for each in first.received] == ["said"]
+
+
+async def test_bytes_are_sent_and_answered_and_never_kept() -> None:
+    async with Channels("memory://", [Room]) as channels, ChannelClient(channels) as client:
+        room = await client.join(TOPIC)
+        assert (await room.push("bytes", b"\x00\xff")).response == b"\xff\x00"
+        assert await room.receive("bytes") == b"\x00\xff"
+        with pytest.raises(TypeError, match="never kept"):
+            await channels.publish(TOPIC, "bytes", b"1")
+        reply = await room.push("bytes", {"not": "bytes"})
+        assert reply.response["message"] == "binary is expected, not JSON"
+
+
+async def test_a_payload_that_does_not_fit_is_refused_by_the_name_of_its_field() -> None:
+    async with Channels("memory://", [Room]) as channels, ChannelClient(channels) as client:
+        room = await client.join(TOPIC)
+        missing = (await room.push("say", {"name": "Ada"})).response
+        assert (missing["reason"], missing["field"]) == ("invalid", "$.message")
+        other = (await room.push("say", {"name": 1, "message": "x"})).response
+        assert (other["reason"], other["field"]) == ("invalid", "$.name")
+        assert (await room.push("nothing", {})).response["reason"] == "unmatched event"
+        assert room.ended is None
+
+
+@pytest.mark.parametrize(
+    ("payload", "error"),
+    [
+        ([1], TypeError),
+        ("text", TypeError),
+        ({"_holdfast": 1}, ValueError),
+        ({"x": object()}, TypeError),
+        ({"x": "y" * 65_536}, MessageTooLarge),
+    ],
+)
+async def test_what_is_no_payload_is_refused(payload: Any, error: type[Exception]) -> None:
+    async with Channels("memory://", [Room]) as channels:
+        with pytest.raises(error):
+            await channels.publish(TOPIC, "said", payload)
+        assert await channels.history(TOPIC) == []
+
+
+async def test_wrong_arguments_say_what_is_wrong() -> None:
+    async with Channels("memory://", [Room, Loose], limits=Limits(message=10)) as channels:
+        with pytest.raises(TopicRefused, match="no channel serves it"):
+            await channels.publish("elsewhere", "said", {})
+        with pytest.raises(ValueError, match="needs a history"):
+            await channels.publish("loose", "said", {}, keep=True)
+        with pytest.raises(TopicRefused, match="keeps no history"):
+            await channels.history("loose")
+        with pytest.raises(ValueError, match="an id is"):
+            await channels.publish(TOPIC, "said", {}, id="7~abc")
+        with pytest.raises(ValueError, match="phx_"):
+            await channels.publish(TOPIC, "phx_reply", {})
+        with pytest.raises(MessageTooLarge, match="over the 10"):
+            await channels.publish(TOPIC, "said", {"long": "enough"})
+        with pytest.raises(ValueError, match="none of ours"):
+            await channels.history(TOPIC, before="7")
+    with pytest.raises(Closed):
+        await channels.publish(TOPIC, "said", {})
