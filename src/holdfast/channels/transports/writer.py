@@ -17,14 +17,20 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, MutableMapping
 from types import CoroutineType, coroutine
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
+from holdfast import events
+from holdfast.channels.channel import User
+from holdfast.channels.hub import Hub
 from holdfast.channels.protocol import Frame
+from holdfast.channels.socket import TOO_SLOW, Socket
 
-__all__ = ["CLOSING", "MAX_FRAMES", "PATIENCE", "Send", "Writer"]
+__all__ = ["CLOSING", "MAX_FRAMES", "PATIENCE", "Send", "Writing"]
 
+_IDLE: Final = object()
+_enter, _leave = asyncio._enter_task, asyncio._leave_task
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 MAX_FRAMES: Final = 10_000
 """Frames that may wait for one client, however small."""
@@ -34,8 +40,8 @@ CLOSING: Final = 5.0
 """Seconds that the last frames and the close may take."""
 
 
-class Writer:
-    """One connection's. `stalled` is called where the client reads too slowly, `gone` where it cannot be written to.
+class Writing(Socket):
+    """The half of a connection that writes. It is one object with the half that reads: what a message touches counts.
 
     INVARIANT: `_wake` is a future exactly while the task waits for something to
     do; then, and only then, nothing is queued and no `send` is under way.
@@ -43,142 +49,155 @@ class Writer:
 
     __slots__ = (
         "_closing",
-        "_context",
-        "_gone",
         "_loop",
-        "_max_bytes",
+        "_make",
         "_queue",
+        "_reader",
         "_rest",
-        "_send",
+        "_run",
         "_sent",
-        "_stalled",
+        "_task",
         "_timer",
+        "_waiting",
         "_wake",
         "_watch",
-        "task",
-        "unread",
     )
 
-    def __init__(
-        self, send: Send, *, max_bytes: int, stalled: Callable[[int], None], gone: Callable[[], None]
-    ) -> None:
-        self._send = send
-        self._max_bytes = max_bytes
-        self._stalled = stalled
-        self._gone = gone
+    def __init__(self, hub: Hub, user: User | None, send: Send) -> None:
+        super().__init__(hub, user)
+        self._make = send  # the awaitable of one message
         self._loop = asyncio.get_running_loop()
-        self._context = contextvars.copy_context()
         self._queue: deque[Frame] = deque()
-        self.unread = 0  # bytes in the queue
-        self._sent = 0  # counts what the server took, while somebody watches
-        self._rest: Coroutine[Any, Any, None] | Awaitable[None] | None = None  # a `send` to go on with
+        self._waiting = 0  # bytes in the queue
+        self._sent = 0  # counts what went, while somebody watches
         self._wake: asyncio.Future[None] | None = None
-        self._closing: tuple[int, str, asyncio.Task[None]] | None = None
+        self._rest: tuple[_Driver, Any] | None = None  # a `send` under way, and what it waits for
+        self._closing: tuple[int, str] | None = None
+        self._reader: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
-        self.task = self._loop.create_task(
-            self._work(), name="holdfast channels writer", context=self._context
-        )
+        context = contextvars.copy_context()
+        self._run = context.run
+        self._task = self._loop.create_task(self._work(), name="holdfast channels writer", context=context)
 
-    def send(self, frames: list[Frame]) -> None:
-        """Send them in order, behind what waits already. Never waits, raises nothing."""
-        if self._closing is not None:
-            return
+    def send_all(self, frames: list[Frame]) -> None:
         wake = self._wake
         if wake is None:
             self._put(frames)
             return
-        loop, task = self._loop, self.task
-        outer = asyncio.current_task(loop)
-        if outer is not None:
-            asyncio._leave_task(loop, outer)
-        asyncio._enter_task(loop, task)
         self._wake = None
+        loop, task, outer = self._loop, self._task, None
         try:
-            taken = self._context.run(self._step, frames)
+            driver = _spare.pop()
+        except IndexError:
+            driver = _new_driver()
+        try:
+            _enter(loop, task)
+        except RuntimeError:  # called from a task
+            outer = asyncio.current_task(loop)
+            assert outer is not None
+            _leave(loop, outer)
+            _enter(loop, task)
+        make, run, drive = self._make, self._run, driver.send
+        taken = 0
+        try:
+            for frame in frames:
+                taken += 1
+                if frame.binary:
+                    under_way = make({"type": "websocket.send", "bytes": frame.body})
+                else:
+                    under_way = make({"type": "websocket.send", "text": frame._text or frame.text})
+                waits = run(drive, under_way)
+                if waits is not _IDLE:
+                    self._rest = driver, waits
+                    break
         except (Exception, asyncio.CancelledError):  # noqa: BLE001 - every server has its own for a client that is gone
-            self._wake = wake
             self._gone()
             return
         finally:
-            asyncio._leave_task(loop, task)
+            _leave(loop, task)
             if outer is not None:
-                asyncio._enter_task(loop, outer)
+                _enter(loop, outer)
         if self._rest is None:
             self._wake = wake
+            _spare.append(driver)
             return
         wake.set_result(None)
-        self._watch_over()
-        if taken < len(frames):
-            self._put(frames[taken:])
+        self._put(frames[taken:])
 
-    def _step(self, frames: list[Frame]) -> int:
-        """Send until one does not return at once; how many are on their way."""
-        send = self._send
-        taken = 0
-        for frame in frames:
-            taken += 1
-            under_way = send(_message(frame))
-            if type(under_way) is not CoroutineType:
-                self._rest = under_way
-                break
-            try:
-                waits = under_way.send(None)
-            except StopIteration:
-                continue
-            self._rest = _going_on(under_way, waits)
-            break
-        return taken
-
-    def _put(self, frames: list[Frame]) -> None:
-        queue = self._queue
-        queue.extend(frames)
-        for frame in frames:
-            self.unread += len(frame.body)
-        if self.unread > self._max_bytes or len(queue) > MAX_FRAMES:
-            self._stalled(self.unread)
-
-    def close(self, code: int, reason: str, *, after: asyncio.Task[None], drop: bool = False) -> None:
-        """Send what waits (or not, with `drop`), then, when `after` is done, the close.
-
-        The task ends then, or after a few seconds.
-        """
+    def _put(self, frames: Iterable[Frame]) -> None:
         if self._closing is not None:
             return
-        self._closing = (code, reason.encode()[:123].decode(errors="ignore"), after)
-        if drop:
-            self._queue.clear()
-            self.unread = 0
-        self._timer = self._loop.call_later(CLOSING, self.task.cancel)
+        for frame in frames:
+            self._queue.append(frame)
+            self._waiting += len(frame.body)
+        self._watch_over()
+        if self._waiting > self.hub.limits.unread or len(self._queue) > MAX_FRAMES:
+            self._stalled()
+
+    @property
+    def unread(self) -> int:
+        return self._waiting
+
+    # --- its end ---
+
+    def close(self, code: int, reason: str = "") -> None:
+        """What waits goes first; where that takes more than a few seconds, nothing is said."""
+        if self._closing is not None:
+            return
+        self._closing = (code, reason.encode()[:123].decode(errors="ignore"))
+        if self._reader is not None:
+            self._reader.cancel()  # granian does not send a close while somebody receives
+        self._timer = self._loop.call_later(CLOSING, self._task.cancel)
         if self._wake is not None:
             self._wake.set_result(None)
             self._wake = None
+        # Not now: a room may be in the midst of handing out frames to its members.
+        self._loop.call_soon(self.lost)
 
-    async def end(self) -> None:
-        """Stop, wherever it is."""
+    def _stalled(self) -> None:
+        """The client reads too slowly. It is let go, to come back and say where it was."""
+        if self._closing is not None:
+            return
+        self.hub.counts.dropped += 1
+        if events.listeners:
+            events.publish(events.ReaderDropped(self._waiting))
+        self._queue.clear()
+        self._waiting = 0
+        self.close(TOO_SLOW, "too slow")
+
+    def _gone(self) -> None:
+        """Nothing can be sent any more."""
+        self._closing = self._closing or (0, "")
+        self._task.cancel()
+        self._loop.call_soon(self.lost)
+
+    async def _stop(self) -> None:
+        """Stop writing, wherever it is."""
         for timer in (self._timer, self._watch):
             if timer is not None:
                 timer.cancel()
-        self.task.cancel()
-        await asyncio.wait({self.task})
+        self._task.cancel()
+        await asyncio.wait({self._task})
 
     async def _work(self) -> None:
         try:
             while True:
                 if self._rest is not None:
-                    rest, self._rest = self._rest, None
-                    await rest
+                    driver, waits = self._rest
+                    self._rest = None
+                    await _going_on(driver, waits)
                     self._sent += 1
                 while self._queue:
-                    await self._send(_message(self._queue[0]))
+                    frame = self._queue.popleft()
+                    self._waiting -= len(frame.body)
                     self._sent += 1
-                    if self._queue:  # it may have been dropped
-                        self.unread -= len(self._queue.popleft().body)
+                    await self._make(_message(frame))
                 if self._closing is not None:
-                    code, reason, after = self._closing
-                    if not after.done():
-                        await asyncio.wait({after})
-                    await self._send({"type": "websocket.close", "code": code, "reason": reason})
+                    code, reason = self._closing
+                    if self._reader is not None and not self._reader.done():
+                        await asyncio.wait({self._reader})
+                    await self._make({"type": "websocket.close", "code": code, "reason": reason})
                     return
                 self._wake = wake = self._loop.create_future()
                 await wake
@@ -193,10 +212,10 @@ class Writer:
 
     def _look(self, sent: int) -> None:
         self._watch = None
-        if self._wake is not None or self.task.done():
+        if self._wake is not None or self._task.done():
             return
         if self._sent == sent and self._closing is None:
-            self._stalled(self.unread)
+            self._stalled()
         else:
             self._watch_over()
 
@@ -207,20 +226,45 @@ def _message(frame: Frame) -> dict[str, Any]:
     return {"type": "websocket.send", "text": frame.text}
 
 
+# --- the first step of a `send`, taken where there is no task ---
+
+
 @coroutine
-def _going_on(under_way: Coroutine[Any, Any, None], waits: Any) -> Generator[Any, Any, None]:
-    """The rest of a coroutine whose first step, already taken, waits for `waits`."""
+def _drive() -> Generator[Any, Any, None]:
+    """Runs what it is sent, one after the other; yields what that waits for, or `_IDLE` when it is done.
+
+    As cheap as `await`: calling a coroutine's own `send` ends in an exception each time.
+    """
     while True:
+        under_way = yield _IDLE
+        if type(under_way) is not CoroutineType:
+            under_way = under_way.__await__()
+        yield from under_way
+
+
+@coroutine
+def _going_on(driver: _Driver, waits: Any) -> Generator[Any, Any, None]:
+    """The rest of what a driver began; then the driver is free again."""
+    while waits is not _IDLE:
         try:
             value = yield waits
         except GeneratorExit:
-            under_way.close()
+            driver.close()
             raise
         except BaseException as exc:  # noqa: BLE001 - handed on
-            error: BaseException | None = exc
+            waits = driver.throw(exc)
         else:
-            error = None
-        try:
-            waits = under_way.send(value) if error is None else under_way.throw(error)
-        except StopIteration:
-            return
+            waits = driver.send(value)
+    _spare.append(driver)
+
+
+_Driver: TypeAlias = Generator[Any, Any, None]
+_spare: list[_Driver] = []
+"""Drivers with nothing to do: as many as were under way at one time. One that is always the same is at hand in the
+processor's cache, which one for each connection is not; that was a fifth of what a message costs."""
+
+
+def _new_driver() -> _Driver:
+    driver = cast("_Driver", _drive())
+    next(driver)
+    return driver
