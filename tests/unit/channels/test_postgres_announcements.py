@@ -36,7 +36,7 @@ from holdfast.channels.drivers.postgres.announcements import (
 from holdfast.channels.drivers.postgres.announcements import (
     heard as parsed,
 )
-from holdfast.errors import Closed, StoreUnavailable
+from holdfast.errors import Closed, StoreError, StoreUnavailable
 from holdfast.testing.channels.ear import Ear
 from holdfast.testing.servers import PostgresServer, ServerMissing
 
@@ -283,6 +283,20 @@ async def test_what_is_no_more_followed_is_no_more_told(
     await subscription.close()
     with pytest.raises(Closed):
         await subscription.follow(room + "b")
+
+
+@pytest.mark.parametrize("bad", ["\0", "\ud800"])
+async def test_a_topic_that_postgres_cannot_name_does_not_spoil_the_look_at_others(
+    driver: PostgresDriver, other: PostgresDriver, room: str, bad: str
+) -> None:
+    await one(other, said(room))
+    async with following(driver, room) as ear:
+        assert driver._following is not None
+        (subscription,) = driver._following._subscriptions
+        with pytest.raises(StoreError, match="no such text"):
+            await subscription.follow(room + bad)
+        await driver._following._look()
+        assert ear.reach(room) == 1
 
 
 # --- what is sent ---

@@ -25,7 +25,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -124,8 +124,12 @@ class PostgresDriver:
     def now(self, op: Operation) -> Outcome:
         return LATER  # everything waits for the network
 
-    def apply(self, batch: Sequence[Operation], lane: int = 0) -> Awaitable[list[Outcome]]:
-        return self._applied(batch, lane)
+    async def apply(self, batch: Sequence[Operation], lane: int = 0) -> list[Outcome]:
+        following = self._following
+        if following is None:
+            raise Closed("postgres: not open")
+        fetch = partial(self._fetch, following, lane)
+        return await applied(Line(fetch, following.origin, self._listens), batch)
 
     async def subscribe(self, listener: Listener) -> PostgresSubscription:
         if self._following is None:
@@ -148,13 +152,6 @@ class PostgresDriver:
         if self._lease is None:
             raise Closed("postgres: not open")
         return self._lease.engine
-
-    async def _applied(self, batch: Sequence[Operation], lane: int) -> list[Outcome]:
-        following = self._following
-        if following is None:
-            raise Closed("postgres: not open")
-        fetch = partial(self._fetch, following, lane)
-        return await applied(Line(fetch, following.origin, self._listens), batch)
 
     async def _fetch(self, following: Following, lane: int, statement: str, *args: Any) -> list[Any]:
         try:

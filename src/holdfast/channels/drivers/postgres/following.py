@@ -109,6 +109,9 @@ class Following:
     async def follow(self, subscription: PostgresSubscription, key: str) -> None:
         if subscription.closed:
             raise Closed("postgres: the subscription is closed")
+        if "\0" in key or any("\ud800" <= char <= "\udfff" for char in key):
+            # No log has such a name, and one in a question would have all of it refused.
+            raise StoreError(f"follow {key!r}: Postgres has no such text")
         if self._hearing is not None:
             await self._hearing.ready()
         else:
