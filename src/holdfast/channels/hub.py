@@ -10,7 +10,7 @@ waits makes no difference to what is shown.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -93,6 +93,7 @@ class Hub:
         self.sockets: dict[Socket, None] = {}
         self.presence = Presence(self)
         self.publishing = Publishing(self)
+        self.relayed: Callable[[notes.Note], None] | None = None  # long-poll's
         self.second = 0  # counts while there are connections
         self.counts = Counts()
         self._numbers = 0
@@ -271,6 +272,11 @@ class Hub:
                 self._unfollow(room.key)
             raise
 
+    async def listen(self) -> None:
+        """Hear what other processes say to all, from now on. Raises `StoreError`."""
+        if self.shared:
+            await self._begun()
+
     async def _begun(self) -> Subscription:
         """The subscription of this process, made when the first room needs it."""
         if self._subscription is None:
@@ -354,6 +360,8 @@ class Hub:
             self.disconnect(msgspec.json.decode(note.first, type=str))
         elif note.kind == notes.PRESENCE:
             self.presence.hear(note.node, note.first)
+        elif note.kind == notes.RELAY and self.relayed is not None:
+            self.relayed(note)
 
     def _noted(self, room: Room, note: notes.Note) -> None:
         if note.kind == notes.TELL:

@@ -11,7 +11,18 @@ from typing import Any, Final
 
 import msgspec
 
-__all__ = ["BINARY", "BROADCAST", "DISCONNECT", "PRESENCE", "TELL", "Note", "new_node", "read", "write"]
+__all__ = [
+    "BINARY",
+    "BROADCAST",
+    "DISCONNECT",
+    "PRESENCE",
+    "RELAY",
+    "TELL",
+    "Note",
+    "new_node",
+    "read",
+    "write",
+]
 
 BROADCAST: Final = "b"
 """event, payload: an object"""
@@ -23,6 +34,8 @@ DISCONNECT: Final = "d"
 """user id"""
 PRESENCE: Final = "p"
 """what `presence` makes of it"""
+RELAY: Final = "r"
+"""what `transports.relay` makes of it: a long-poll request that came to another process than its session is in"""
 
 
 class Note(msgspec.Struct, array_like=True, frozen=True):
