@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from holdfast.channels.transports.handshake import Denied, authenticate, subprotocol
+from holdfast.channels.transports.longpoll import WINDOW, LongPoll
 from holdfast.channels.transports.websocket import PlainSocket
 
 if TYPE_CHECKING:
@@ -24,13 +25,19 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 RAW = "holdfast.raw"
 
 
-def endpoint(channels: Channels) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+def endpoint(
+    channels: Channels, *, window: float = WINDOW
+) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     """The app of one `Channels`: ``.../websocket`` and ``.../longpoll``, under whatever it is mounted at."""
+
+    longpoll = LongPoll(channels, window=window)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         kind, path = scope["type"], scope.get("path", "")
         if kind == "websocket":
             await _websocket(channels, path, scope, receive, send)
+        elif kind == "http" and path.endswith("/longpoll"):
+            await longpoll(scope, receive, send)
         elif kind == "http":
             await _answer(send, 400 if path.endswith("/websocket") else 404)
         else:
