@@ -161,16 +161,26 @@ class Follower:
 
     # --- one member's past ---
 
-    async def since(self, position: Position) -> Log | None:
-        """What happened after a position; None: it is no longer all there. One question serves all who ask it."""
-        asked = self._asked.get(position)
-        if asked is None:
-            work = self._spawn(
-                missed(self._run, self.room.key, position, self._most), "holdfast channels resume"
-            )
-            asked = self._asked[position] = work
-            work.add_done_callback(lambda _: self._asked.pop(position, None))
-        return await asyncio.shield(asked)
+    async def since(self, position: Position, at: int) -> Log | None:
+        """What happened after a position, up to `at` at least; None: it is no longer all there.
+
+        One question serves all who ask it, but for those to whom its answer is
+        too old: what was shown up to `at` before they asked is not to come again.
+        """
+        while True:
+            asked = self._asked.get(position)
+            own = asked is None
+            if asked is None:
+                work = self._spawn(
+                    missed(self._run, self.room.key, position, self._most), "holdfast channels resume"
+                )
+                asked = self._asked[position] = work
+                work.add_done_callback(lambda _: self._asked.pop(position, None))
+            log = await asyncio.shield(asked)
+            if log is None or log.last >= at:
+                return log
+            if own:
+                return None  # asked after it was shown: the store has forgotten what it acknowledged
 
 
 async def missed(run: Run, key: str, since: Position, most: int) -> Log | None:

@@ -105,7 +105,7 @@ async def _from_store(
 ) -> tuple[bool | None, list[bytes]]:
     """Whether everything since then is there (None: nobody asked), and what the joiner gets up to `at`."""
     if since is not None and since.offset >= 0:
-        log = await room.follower.since(since)
+        log = await room.follower.since(since, at)
         if log is not None:
             return True, _since(room, log, since, at)
     last = await _last(hub, room, at)

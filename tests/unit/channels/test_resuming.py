@@ -1,0 +1,50 @@
+"""Clients that come back at different moments with one position."""
+
+from __future__ import annotations
+
+import asyncio
+
+from holdfast.channels import Channel, Channels
+from holdfast.channels.driver import Read
+from holdfast.channels.room import RING
+from holdfast.testing import ChannelClient
+
+from .gated import GatedDriver
+
+# Of the driver's two lanes writes take the first; a topic whose reads take the other can be read meanwhile.
+TOPIC = next(topic for topic in map("room:{}".format, range(100)) if hash(f"holdfast:c:{topic}") % 2)
+
+
+class Room(Channel):
+    topic = "room:*"
+    history = 0
+
+
+async def test_who_asks_what_is_being_asked_already_misses_nothing_that_was_shown_meanwhile() -> None:
+    driver = GatedDriver()
+    async with (
+        Channels(driver, [Room]) as channels,
+        ChannelClient(channels) as one,
+        ChannelClient(channels) as other,
+    ):
+        await channels.publish(TOPIC, "said", {"n": 0})
+        [first] = await channels.history(TOPIC)
+        for n in range(1, RING * 2):
+            await channels.publish(TOPIC, "said", {"n": n})
+        await (await one.join(TOPIC)).leave()  # the room is there
+        driver.gate = lambda op: isinstance(op, Read) and op.changes_after is not None
+        early = asyncio.create_task(one.join(TOPIC, {"since": first.position}))
+        await driver.waiting.wait()  # its answer is on the way
+        driver.gate = lambda op: False
+        for n in range(RING * 2, RING * 2 + 5):
+            await channels.publish(TOPIC, "said", {"n": n})
+        late = asyncio.create_task(other.join(TOPIC, {"since": first.position}))
+        while channels.rooms()[0].members < 2:  # noqa: ASYNC110 - it has asked, in the same turn
+            await asyncio.sleep(0)
+        driver.open_gate()
+        wanted = list(range(1, RING * 2 + 5))
+        for client, joining in ((one, early), (other, late)):
+            room = await joining
+            await client.until(lambda room=room: len(room.received) >= len(wanted), "everything")  # type: ignore[misc]
+            assert [each.payload["n"] for each in room.received] == wanted
+            assert room.reply.response["recovered"] is True
