@@ -1,4 +1,4 @@
-"""Channels drivers with one fault each, as they were seen in the field or are easily written.
+"""A sound channels driver, to be broken: the faults are in the files beside this one.
 
 `Broken` is a sound driver over memory. Two of a test stand for two processes:
 they share what hangs on the clock, and announce to each other.

@@ -7,7 +7,7 @@ import asyncio
 from holdfast.channels.driver import Append, Clear, Edit, Entry, Erase, Send
 from holdfast.errors import Closed
 from holdfast.testing.channels.ear import Heard
-from holdfast.testing.channels.running import SuiteCore, case, shared_or_skip, tidy
+from holdfast.testing.channels.running import SuiteCore, case, meanwhile, tidy
 from holdfast.testing.channels.subject import Following, Subject, body, offsets, text
 
 __all__ = ["AnnouncementCases"]
@@ -44,9 +44,12 @@ class AnnouncementCases(SuiteCore):
 
     @case
     async def test_what_is_announced_can_be_read(self, s: Subject) -> None:
-        async with self.another(s) as other, s.listening("room") as following:
+        async with (
+            self.another(s) as other,
+            s.listening("room") as following,
+            meanwhile(talk(other, "room", 10)) as talking,
+        ):
             ear, told = following.ear, 0
-            talking = asyncio.ensure_future(talk(other, "room", 10))
             while following.reach("room") < 10:
                 await ear.more(s.patience)
                 assert len(ear.heard) > told or ear.losses, "nothing more is heard"
@@ -62,20 +65,10 @@ class AnnouncementCases(SuiteCore):
     ) -> None:
         async with self.another(s) as one, self.another(s) as two, s.listening("room") as following:
             await s.say("room", "before")
-            writers = [asyncio.ensure_future(talk(each, "room", 40)) for each in (one, two)]
             got: list[Entry] = []
-            taken = losses = 0
-            while len(got) < 81:
-                if not following.ear.heard[taken:] and following.ear.losses == losses:
-                    before = len(following.ear.heard)
-                    await following.ear.more(s.patience)
-                    assert len(following.ear.heard) > before or following.ear.losses > losses, (
-                        f"nothing more is heard after {len(got)}"
-                    )
-                news, taken = following.ear.heard[taken:], len(following.ear.heard)
-                lost, losses = following.ear.losses > losses, following.ear.losses
-                await take(s, got, news, lost)
-            await asyncio.gather(*writers)
+            async with meanwhile(*(talk(each, "room", 40) for each in (one, two))) as writers:
+                await hub(s, following, got, 81)
+                await writers
             assert [entry.offset for entry in got] == list(range(1, 82))
             assert [text(entry.payload) for entry in got] == [
                 entry.payload for entry in (await s.log("room")).entries
@@ -189,7 +182,6 @@ class AnnouncementCases(SuiteCore):
             await other.say("a")
             await following.hears("a", 1)
             await following.unfollow("a")  # followed twice is followed once
-            await following.unfollow("a")
             await following.unfollow("never")
             await other.say("a")
             await other.do(Send("a", b"x"))
@@ -199,6 +191,7 @@ class AnnouncementCases(SuiteCore):
             await following.gets("b")
             assert following.reach("a") == 1
             assert following.sends("a") == []
+            await following.unfollow("a")
             await following.follow("a")
             await other.say("a")
             await following.hears("a", 3)
@@ -228,25 +221,22 @@ class AnnouncementCases(SuiteCore):
     @tidy
     @case
     async def test_closing_the_driver_closes_its_subscriptions(self, s: Subject) -> None:
-        shared_or_skip(s)
-        async with self.another(s) as other:
-            async with s.listening("room") as following:
-                await other.say("room")
-                await following.hears("room", 1)
-                await s.driver.close()
-                await following.unfollow("room")
-                await following.subscription.close()
-                try:
-                    await s.driver.subscribe(following.ear)
-                except Closed:
-                    pass  # as it should be
-                else:
-                    raise AssertionError("a closed driver took a subscription")
-                await s.driver.open()
+        async with self.another(s) as other, s.listening("room") as following:
+            await other.say("room")
+            await following.hears("room", 1)
+            await s.driver.close()
+            try:
+                await s.driver.subscribe(following.ear)
+            except Closed:
+                pass  # as it should be
+            else:
+                raise AssertionError("a closed driver took a subscription")
+            await s.driver.open()
             async with s.listening("room") as again:
                 await other.say("room")
                 await again.hears("room", 2)
-            assert following.reach("room") == 1
+            assert following.reach("room") == 1, "a subscription outlived its driver's closing"
+            await following.unfollow("room")
 
     @case
     async def test_without_another_process_nothing_is_announced(self, s: Subject) -> None:
@@ -281,8 +271,22 @@ async def talk(s: Subject, key: str, count: int) -> None:
         await asyncio.sleep(0)  # so that a driver that never waits takes turns with others
 
 
+async def hub(s: Subject, following: Following, got: list[Entry], count: int) -> None:
+    """What a process does with what it hears, until it has so many messages."""
+    ear = following.ear
+    taken = losses = 0
+    while len(got) < count:
+        if len(ear.heard) == taken and ear.losses == losses:
+            await ear.more(s.patience)
+            news = len(ear.heard) > taken or ear.losses > losses
+            assert news, f"nothing more is heard after {len(got)}"
+        heard, taken = ear.heard[taken:], len(ear.heard)
+        lost, losses = ear.losses > losses, ear.losses
+        await take(s, got, heard, lost)
+
+
 async def take(s: Subject, got: list[Entry], news: list[Heard], lost: bool) -> None:
-    """What a hub does: the message itself where it is the next one, else the log."""
+    """The message itself where it is the next one, else the log."""
     for heard in news:
         if heard.entry is not None and heard.last == len(got) + 1:
             got.append(heard.entry)

@@ -7,7 +7,7 @@ import asyncio
 from holdfast.channels.driver import Append, Appended, Clear, Edit, Erase, Find, Log, Operation, Read
 from holdfast.coalesce import Batcher
 from holdfast.errors import StoreError, StoreUnavailable
-from holdfast.testing.channels.running import SuiteCore, case, shared_or_skip, tidy
+from holdfast.testing.channels.running import SuiteCore, case, meanwhile, shared_or_skip, tidy
 from holdfast.testing.channels.subject import Subject, body, offsets, text
 
 __all__ = ["ConcurrencyCases"]
@@ -57,8 +57,8 @@ class ConcurrencyCases(SuiteCore):
             self.another(s) as reader,
             s.batcher() as one,
             s.batcher(other.driver) as two,
+            meanwhile(talk(s, one, "one", 60), talk(s, two, "two", 60)) as writers,
         ):
-            writers = [asyncio.ensure_future(talk(s, line, "w", 60)) for line in (one, two)]
             seen = 0
             while seen < 120:
                 log = await reader.log("room", changes_after=seen)
@@ -67,19 +67,22 @@ class ConcurrencyCases(SuiteCore):
                 assert log.last == seen + len(came), f"{log.last}, but the log ends with {came[-1:]}"
                 seen += len(came)
                 await asyncio.sleep(0)  # a driver that never waits lets nobody else write
-            await asyncio.gather(*writers)
+            await writers
 
     @case
     async def test_the_parts_of_a_log_are_of_one_moment(self, s: Subject) -> None:
-        async with self.another(s) as other, s.batcher(other.driver) as line:
-            done = asyncio.ensure_future(trimmed_talk(s, line))
-            while not done.done():
+        async with (
+            self.another(s) as other,
+            s.batcher(other.driver) as line,
+            meanwhile(trimmed_talk(s, line)) as writing,
+        ):
+            while not writing.done():
                 for log in (await s.log("room"), *(await s.batch(Read("room", 99), Read("room", 99)))):
                     there = offsets(log)
                     whole = list(range(log.trimmed + 1, log.last + 1))
                     assert there == whole, f"trimmed {log.trimmed}, last {log.last}, there are {there}"
                 await asyncio.sleep(0)
-            await done
+            await writing
         assert (await s.log("room")).trimmed > 0
 
     @case

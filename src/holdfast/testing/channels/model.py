@@ -49,10 +49,6 @@ class State(msgspec.Struct, frozen=True):
             self, rows=rows, gone_from=trimmed, gone_to=max(trimmed, self.gone_to) if rows else trimmed
         )
 
-    def known(self, trimmed: int) -> State:
-        """The same, when exactly this is gone."""
-        return msgspec.structs.replace(self.without(trimmed), gone_to=trimmed)
-
     def with_row(self, at: int, row: Entry) -> State:
         rows = (*self.rows[:at], row, *self.rows[at + 1 :])
         return msgspec.structs.replace(self, last=self.last + 1, rows=rows)
@@ -168,7 +164,7 @@ class ChannelsModel:
         sure = sum(row.offset > log.gone_to for row in doomed)
         assert sure <= outcome <= len(doomed), f"{op}: {outcome!r} went, {sure} to {len(doomed)} had to"
         if doomed:
-            self.logs[op.key] = log.known(max(log.gone_from, doomed[-1].offset))
+            self.logs[op.key] = log.without(max(log.gone_from, doomed[-1].offset))
 
 
 def _retained(log: State, most: int | None) -> State:

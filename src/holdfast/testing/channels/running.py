@@ -15,10 +15,27 @@ from holdfast.errors import HoldfastError
 from holdfast.testing.channels.subject import Subject
 from holdfast.testing.clock import ManualClock
 
-__all__ = ["SuiteCore", "case", "shared_or_skip", "tidy"]
+__all__ = ["SuiteCore", "case", "meanwhile", "shared_or_skip", "tidy"]
 
 PATIENCE_SECONDS = 60.0
 """A case that takes longer has lost a waiter."""
+CLEANING_SECONDS = 10.0
+"""What is given to a driver that has failed already."""
+
+
+@asynccontextmanager
+async def meanwhile(*works: Coroutine[Any, Any, Any]) -> AsyncIterator[asyncio.Future[list[Any]]]:
+    """What these do beside the case: the future of all their answers. Nothing of it outlives the case."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    together = asyncio.gather(*tasks)
+    try:
+        yield together
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(
+            *tasks, together, return_exceptions=True
+        )  # seen already, or the case failed before
 
 
 def shared_or_skip(s: Subject) -> None:
@@ -73,8 +90,9 @@ class SuiteCore:
                 yield subject
             except BaseException:
                 try:
-                    await subject.leave_nothing()
-                except (HoldfastError, AssertionError):
+                    async with asyncio.timeout(CLEANING_SECONDS):
+                        await subject.leave_nothing()
+                except (HoldfastError, AssertionError, TimeoutError):
                     pass  # the case's own failure is the one to be seen
                 raise
             await subject.leave_nothing()

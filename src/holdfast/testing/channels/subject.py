@@ -44,6 +44,8 @@ SHORT = 40
 """An age that a test can afford to wait for, in milliseconds."""
 HOUR = 3_600_000
 """An age that no test reaches."""
+PATIENCE_SECONDS = 10.0
+"""How much longer than the driver says an announcement may take: machines are slow at times."""
 
 
 def body(number: int | str) -> bytes:
@@ -71,9 +73,8 @@ class Subject:
         self.prefix = f"{space}:c:"
         self.clock = clock
         self.spaces = [space]  # what is emptied in the end
-        self.patience = (
-            driver.traits.latency + 10.0
-        )  # seconds until what was announced is heard, at the worst
+        # Seconds until what was announced is heard, at the worst.
+        self.patience = driver.traits.latency + PATIENCE_SECONDS
         self._via_now = via_now
 
     # --- asking ---
