@@ -317,7 +317,7 @@ class Channels:
     async def edit(self, topic: str, id: str, payload: Any) -> Message | None:
         """Give a kept message another payload and announce it as `message_edited`; None: there is no such one."""
         key = self._kept(topic)
-        data = encode(f"edit {id!r}", payload, max_bytes=self.hub.limits.message)
+        data = encode("edit", payload, max_bytes=self.hub.limits.message)
         changed: Changed | None = await self.hub.run(Edit(key, data, **_named(id)), len(data))
         return None if changed is None else _message(changed.epoch, changed.entry)
 

@@ -142,7 +142,7 @@ class Channel:
     @property
     def channels(self) -> Channels:
         """The `Channels` that this is part of: its history, its other topics."""
-        return self._joined.socket.hub.channels
+        return self._joined.hub.channels
 
     @property
     def state(self) -> dict[str, Any]:
@@ -156,9 +156,9 @@ class Channel:
         """Send to this client alone. A JSON object, or `bytes`; nothing is kept."""
         self._joined.push(event, payload)
 
-    async def broadcast(
+    def broadcast(
         self, event: str, payload: Any, *, keep: Keep | None = None, id: str | None = None
-    ) -> str | None:
+    ) -> Awaitable[str | None]:
         """Send to everyone in the topic, this client included; the position where it was kept, else None.
 
         With `keep=True` (the default where `history` is set) the message is
@@ -172,14 +172,12 @@ class Channel:
             MessageTooLarge, TypeError, ValueError: the payload, or the id, is none.
         """
         joined = self._joined
-        return await joined.socket.hub.publishing.publish(
-            joined.route, self.topic, event, payload, keep=keep, id=id
-        )
+        return joined.hub.publishing.publish(joined.route, self.topic, event, payload, keep=keep, id=id)
 
     async def broadcast_from(self, event: str, payload: Any) -> None:
         """Send to everyone else in the topic; nothing is kept."""
         joined = self._joined
-        await joined.socket.hub.publishing.publish(
+        await joined.hub.publishing.publish(
             joined.route, self.topic, event, payload, keep=False, id=None, but=joined
         )
 
@@ -200,7 +198,7 @@ class Channel:
 
     def present(self) -> dict[str, Any]:
         """Who is here: ``{key: {"metas": [{"phx_ref": ..., ...}]}}``."""
-        return self._joined.socket.hub.presence.list(self.topic)
+        return self._joined.hub.presence.list(self.topic)
 
 
 class AnyTopic(Channel):

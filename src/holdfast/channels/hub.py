@@ -91,6 +91,7 @@ class Hub:
         self.shared = driver.traits.shared != "process"
         self.rooms: dict[str, Room] = {}  # by key
         self.sockets: dict[Socket, None] = {}
+        self.working: set[Joined] = set()  # those that have a task
         self.presence = Presence(self)
         self.publishing = Publishing(self)
         self.relayed: Callable[[notes.Note], None] | None = None  # long-poll's
@@ -119,14 +120,14 @@ class Hub:
         if self._ticking is not None:
             self._ticking.cancel()
             self._ticking = None
-        stays = [joined for socket in self.sockets for joined in socket.topics.values()]
         for socket in list(self.sockets):
             socket.close(RESTART, "restart")
             socket.lost("shutdown")
+        ending = [asyncio.ensure_future(joined.over(GOODBYE)) for joined in self.working]
+        if ending:
+            await asyncio.wait(ending)
         try:
             async with asyncio.timeout(GOODBYE):
-                for joined in stays:
-                    await joined.over()
                 await self.presence.close()
         except (TimeoutError, StoreError):
             pass  # what did not end in time is cancelled; others learn of it by the lease

@@ -7,21 +7,22 @@ off, in order: the join first. The task lives while there is something to do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import sys
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from holdfast.channels import protocol
 from holdfast.channels.channel import Channel, Refuse, Reply
-from holdfast.channels.payloads import Invalid, encode
+from holdfast.channels.payloads import Invalid, Reader, encode
 from holdfast.channels.protocol import Frame, Incoming
 from holdfast.channels.welcome import welcome
 from holdfast.errors import StoreError
 
 if TYPE_CHECKING:
     from holdfast.channels.room import Room
-    from holdfast.channels.routing import Route
+    from holdfast.channels.routing import Handler, Route
     from holdfast.channels.socket import Socket
 
 __all__ = ["Joined", "Told"]
@@ -29,6 +30,19 @@ __all__ = ["Joined", "Told"]
 PATIENCE: Final = 5.0
 """Seconds that the end of an earlier stay may take before a new one begins without it."""
 _params = msgspec.json.Decoder(dict[str, Any])
+
+
+if sys.version_info >= (3, 12):
+
+    def begin(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task for it, which begins at once: most handlers end without waiting for anything."""
+        return asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
+
+else:
+
+    def begin(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task for it."""
+        return asyncio.get_running_loop().create_task(work)
 
 
 class Told(msgspec.Struct, frozen=True, gc=False):
@@ -42,11 +56,13 @@ class Joined:
 
     __slots__ = (
         "_before",
+        "_busy",
         "_channel",
         "_full",
         "_mail",
         "_task",
         "ended",
+        "hub",
         "join_ref",
         "room",
         "route",
@@ -56,6 +72,7 @@ class Joined:
     )
 
     def __init__(self, socket: Socket, route: Route, topic: str, join_ref: str | None) -> None:
+        self.hub = socket.hub
         self.socket = socket
         self.route = route
         self.topic = topic
@@ -66,6 +83,7 @@ class Joined:
         self._channel: Channel | None = None
         self._mail: list[Incoming | Told] = []
         self._full = False
+        self._busy = False  # its task is at work
         self._task: asyncio.Task[None] | None = None
         self._before: Joined | None = None
 
@@ -79,44 +97,66 @@ class Joined:
             self._before = replaces
             replaces.end("rejoined")
         self._mail.append(frame)
-        if self._task is None:
-            self._task = self.socket.hub.spawn(self._work(), "holdfast channel")
-        elif not self._full and len(self._mail) > self.socket.hub.limits.waiting:
+        if not self._busy:
+            self._begin(self._work())
+        elif not self._full and len(self._mail) > self.hub.limits.waiting:
             self._full = True
             self.socket.hold_back()
 
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        self._busy = True
+        self.hub.working.add(self)
+        task = begin(work)
+        if self._busy:  # it may have begun, and ended, at once
+            self._task = task
+
     async def _work(self) -> None:
+        handlers = self.route.handlers
         try:
             while self._mail and self.ended is None:
                 mail, self._mail = self._mail, []
                 for each in mail:
-                    if self.ended is None:
-                        await self._do(each)
+                    channel = self._channel
+                    if self.ended is not None:
+                        break
+                    if type(each) is Told:
+                        if channel is not None:
+                            await self._call(channel.info(each.message))
+                    elif channel is not None and (found := handlers.get(each.event)) is not None:  # type: ignore[union-attr]
+                        await self._handle(channel, found, each)  # type: ignore[arg-type]
+                    else:
+                        await self._protocol(each)  # type: ignore[arg-type]
                 self._emptied()
             if self.ended is not None:
                 await self._finish()
         finally:
             self._emptied()
-            self._task = None
+            self._idle()
+
+    async def _last(self) -> None:
+        try:
+            await self._finish()
+        finally:
+            self._idle()
+
+    def _idle(self) -> None:
+        self._busy = False
+        self._task = None
+        self.hub.working.discard(self)
 
     def _emptied(self) -> None:
         if self._full:
             self._full = False
             self.socket.go_on()
 
-    async def _do(self, item: Incoming | Told) -> None:
-        if type(item) is Incoming and item.event == "phx_join":
-            await self._join(item)
-            return
-        channel = self._channel
-        if channel is None:
-            return
-        if type(item) is Told:
-            await self._call(channel.info(item.message))
-        elif item.event == "phx_leave":  # type: ignore[union-attr]
-            self._leave(item)  # type: ignore[arg-type]
+    async def _protocol(self, frame: Incoming) -> None:
+        """What is not for a handler."""
+        if frame.event == "phx_join":
+            await self._join(frame)
+        elif frame.event == "phx_leave":
+            self._leave(frame)
         else:
-            await self._handle(channel, item)  # type: ignore[arg-type]
+            self._reply(frame.ref, "error", {"reason": "unmatched event", "event": frame.event})
 
     # --- coming ---
 
@@ -136,16 +176,16 @@ class Joined:
 
     async def _admit(self, frame: Incoming) -> bytes | None:
         """Ask the application, then take the client in; what it is refused with, or None."""
-        hub = self.socket.hub
+        hub = self.hub
         channel = self.route.kind(self)
         try:
             params = _params.decode(frame.payload)
             since = params.pop("since", None)
             own = await channel.join(params)
-            response = encode("the reply to a join", own)
+            response = encode("join", own)
             room = await hub.enter(self)
         except Refuse as exc:
-            return encode("a refusal", exc.payload)
+            return encode("refuse", exc.payload)
         except msgspec.MsgspecError:
             return b'{"reason":"join params are a JSON object"}'
         except StoreError as exc:
@@ -169,11 +209,7 @@ class Joined:
 
     # --- what is handled ---
 
-    async def _handle(self, channel: Channel, frame: Incoming) -> None:
-        found = self.route.handlers.get(frame.event)
-        if found is None:
-            self._reply(frame.ref, "error", {"reason": "unmatched event", "event": frame.event})
-            return
+    async def _handle(self, channel: Channel, found: tuple[Handler, Reader], frame: Incoming) -> None:
         method, read = found
         try:
             answer = await method(channel, read(frame.payload))
@@ -187,7 +223,7 @@ class Joined:
         except Invalid as exc:
             self._reply(frame.ref, "error", {"reason": "invalid", "field": exc.field, "message": exc.message})
         except StoreError as exc:
-            self.socket.hub.unavailable("handle", exc)
+            self.hub.unavailable("handle", exc)
             self._reply(frame.ref, "error", {"reason": "store unavailable"})
         except Exception as exc:  # noqa: BLE001 - told to the client and to the loop's handler
             self._crash(frame.event, exc)
@@ -197,12 +233,12 @@ class Joined:
         try:
             await callback
         except StoreError as exc:
-            self.socket.hub.unavailable("callback", exc)
+            self.hub.unavailable("callback", exc)
         except Exception as exc:  # noqa: BLE001 - told to the client and to the loop's handler
             self._crash("callback", exc)
 
     def _crash(self, where: str, exc: Exception) -> None:
-        self.socket.hub.crashed(self, where, exc)
+        self.hub.crashed(self, where, exc)
         self.send(protocol.crashed(self.join_ref, self.topic))
         self.end("crash")
 
@@ -220,9 +256,9 @@ class Joined:
         self.ended = reason
         self.untrack()
         self.socket.leave(self)
-        self.socket.hub.exit(self)
-        if self._task is None and self._channel is not None:
-            self._task = self.socket.hub.spawn(self._finish(), "holdfast channel left")
+        self.hub.exit(self)
+        if not self._busy and self._channel is not None:
+            self._begin(self._last())
 
     async def _finish(self) -> None:
         channel, self._channel = self._channel, None
@@ -230,13 +266,13 @@ class Joined:
             try:
                 await channel.left(self.ended or "closed")
             except Exception as exc:  # noqa: BLE001 - there is nobody left to tell but the loop's handler
-                self.socket.hub.crashed(self, "left", exc)
+                self.hub.crashed(self, "left", exc)
 
-    async def over(self) -> None:
+    async def over(self, patience: float = PATIENCE) -> None:
         """Wait for the end of this stay, for so long; then it is cancelled."""
         task = self._task
         if task is not None and not task.done():
-            done, _ = await asyncio.wait({task}, timeout=PATIENCE)
+            done, _ = await asyncio.wait({task}, timeout=patience)
             if not done:
                 task.cancel()
 
@@ -255,7 +291,7 @@ class Joined:
         if type(payload) is bytes:
             self.send(protocol.binary_push(self.join_ref, self.topic, event, payload))
         else:
-            data = encode(f"push {event!r}", payload)
+            data = encode(event, payload)
             self.send(protocol.push(self.join_ref, protocol.tail(self.topic, event, data)))
 
     def _reply(self, ref: str | None, status: str, payload: Any) -> None:
@@ -264,7 +300,7 @@ class Joined:
         if type(payload) is bytes:
             frame = protocol.binary_reply(self.join_ref, ref, self.topic, status, payload)
         else:
-            data = b"{}" if payload is None else encode("a reply", payload)
+            data = b"{}" if payload is None else encode("reply", payload)
             frame = protocol.reply(self.join_ref, ref, self.topic, status, data)
         if self.room is not None:
             self.room.reply(self.socket, frame)
@@ -283,7 +319,7 @@ class Joined:
             return
         user = self.socket.user
         name = key or (user.id if user is not None else None)
-        presence = self.socket.hub.presence
+        presence = self.hub.presence
         if self.tracked is not None:
             self.tracked = presence.update(self.topic, self.tracked, meta or {})
             return
@@ -294,4 +330,4 @@ class Joined:
     def untrack(self) -> None:
         ref, self.tracked = self.tracked, None
         if ref is not None:
-            self.socket.hub.presence.untrack(self.topic, ref)
+            self.hub.presence.untrack(self.topic, ref)

@@ -45,8 +45,8 @@ def _to_builtin(value: Any) -> Any:
 _encode = msgspec.json.Encoder(enc_hook=_to_builtin).encode
 
 
-def encode(subject: str, payload: Any, *, max_bytes: int | None = None) -> bytes:
-    """The payload as JSON text, which is an object.
+def encode(event: str, payload: Any, *, max_bytes: int | None = None) -> bytes:
+    """The payload as JSON text, which is an object; errors name the event.
 
     Raises:
         TypeError: it is something else.
@@ -55,13 +55,13 @@ def encode(subject: str, payload: Any, *, max_bytes: int | None = None) -> bytes
     """
     data = _encode({} if payload is None else payload)
     if data[:1] != b"{":
-        raise TypeError(f"{subject}: a payload is a JSON object, not {type(payload).__name__}")
+        raise TypeError(f"{event!r}: a payload is a JSON object, not {type(payload).__name__}")
     if max_bytes is not None and len(data) > max_bytes:
         raise MessageTooLarge(
-            f"{subject}: {len(data)} bytes, over the {max_bytes} that a kept message may have"
+            f"{event!r}: {len(data)} bytes, over the {max_bytes} that a kept message may have"
         )
     if _MARK in data and RESERVED in msgspec.json.decode(data):
-        raise ValueError(f"{subject}: the field {RESERVED!r} is reserved; what came with it is not sent back")
+        raise ValueError(f"{event!r}: the field {RESERVED!r} is reserved; what came with it is not sent back")
     return data
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -51,8 +52,13 @@ class Publishing:
         """The position where the message was kept, else None; see `Channel.broadcast`."""
         if keep is None:
             keep = route.keep
+        _check_event(event)
+        hub = self._hub
+        key = hub.prefix + topic
         if keep is False:
-            await self._show(topic, event, payload, but)
+            says = self._show(key, topic, event, payload, but)
+            if hub.shared:
+                await hub.note(key, *says)
             return None
         if not route.kept:
             raise ValueError(
@@ -62,37 +68,33 @@ class Publishing:
             raise TypeError(f"publish {event!r}: binary is sent, never kept; keep=False")
         if id is not None and not is_given(id):
             raise ValueError(f"publish {event!r}: an id is 1 to 128 letters, digits and -_.:@/+=")
-        _check_event(event)
-        data = encode(f"publish {event!r}", payload, max_bytes=self._hub.limits.message)
-        key = self._hub.prefix + topic
+        data = encode(event, payload, max_bytes=hub.limits.message)
         op = Append(key, event, data, id, None, route.max_messages, route.max_age_ms)
         if keep == "behind":
             self._first_show(topic, op)
             return None
         if keep is not True:
             raise ValueError(f"keep = {keep!r}: True, False, or 'behind'")
-        outcome: Appended = await self._hub.run(op, len(data))
+        outcome: Appended = await hub.run(op, len(data))
         return f"{outcome.offset}~{outcome.epoch}"
 
     # --- shown, not kept ---
 
-    async def _show(self, topic: str, event: str, payload: Any, but: Joined | None) -> None:
-        hub = self._hub
-        _check_event(event)
-        room = hub.rooms.get(hub.prefix + topic)
+    def _show(
+        self, key: str, topic: str, event: str, payload: Any, but: Joined | None
+    ) -> tuple[str, str, Any]:
+        """To the members here; what to say of it to other processes."""
         if type(payload) is bytes:
             frame = protocol.binary_broadcast(topic, event, payload)
-            says: Any = payload
-            kind = notes.BINARY
+            kind, says = notes.BINARY, payload
         else:
-            data = encode(f"broadcast {event!r}", payload)
-            frame = protocol.broadcast(protocol.tail(topic, event, data))
-            says = msgspec.Raw(data)
+            says = encode(event, payload)
+            frame = protocol.broadcast(protocol.tail(topic, event, says))
             kind = notes.BROADCAST
+        room = self._hub.rooms.get(key)
         if room is not None:
             room.show(frame, but=None if but is None else but.socket)
-        if hub.shared:
-            await hub.note(hub.prefix + topic, kind, event, says)
+        return kind, event, payload if kind is notes.BINARY else msgspec.Raw(says)
 
     # --- shown first, kept soon ---
 
@@ -157,6 +159,7 @@ class Publishing:
             await asyncio.wait(self._behind)
 
 
+@lru_cache(maxsize=1024)
 def _check_event(event: str) -> None:
     if not isinstance(event, str):
         raise TypeError(f"an event is a str, not {type(event).__name__}")

@@ -68,8 +68,8 @@ class Room:
 
     __slots__ = (
         "_counts",
-        "_loop",
         "_late",
+        "_loop",
         "_pending",
         "_scheduled",
         "_special",
@@ -204,35 +204,40 @@ class Room:
         self._counts.sent += len(frames) * len(self)
         self.sent += len(frames)
         special, late = self._special, self._late
-        if special or self.held:
-            self._special = {}
-            self._flush_apart(frames, special)
-        else:
-            if self.raw:
-                data = frames[0].wire if len(frames) == 1 else b"".join([frame.wire for frame in frames])
-                for socket in self.raw:
-                    socket.write(data)
-            for socket in self.plain:
-                socket.send_all(frames)
-        if late:
-            self._late = {}
-            for socket, replies in late.items():
-                socket.send_all(replies)
+        if special or late or self.held:
+            self._special, self._late = {}, {}
+            self._flush_apart(frames, special, late)
+            return
+        if self.raw:
+            data = frames[0].wire if len(frames) == 1 else b"".join([frame.wire for frame in frames])
+            for socket in self.raw:
+                socket.write(data)
+        for socket in self.plain:
+            socket.send_all(frames)
 
     def _flush_apart(
-        self, frames: list[Frame], special: dict[Socket, list[tuple[int, Frame | None]]]
+        self,
+        frames: list[Frame],
+        special: dict[Socket, list[tuple[int, Frame | None]]],
+        late: dict[Socket, list[Frame]],
     ) -> None:
+        """The same where members get different things, each in one write."""
         data = b"".join([frame.wire for frame in frames]) if self.raw else b""
-        for socket in (*self.raw, *self.plain):
-            marks = special.get(socket)
-            if socket in self.held:
-                self.held[socket] += frames if marks is None else _woven(frames, marks)
-            elif marks is not None:
-                socket.send_all(_woven(frames, marks))
-            elif socket.raw:
+        for socket in (*self.raw, *self.plain) if self.plain else self.raw:
+            replies = late.get(socket)
+            if socket in special or socket in self.held:
+                own = _woven(frames, special.get(socket, []))
+                own += replies or []
+                if socket in self.held:
+                    self.held[socket] += own
+                else:
+                    socket.send_all(own)
+            elif not socket.raw:
+                socket.send_all(frames if replies is None else frames + replies)
+            elif replies is None:
                 socket.write(data)
             else:
-                socket.send_all(frames)
+                socket.write(data + b"".join([reply.wire for reply in replies]))
 
     # --- the log ---
 

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 
 from holdfast.channels import Channels
 from holdfast.persist import Persist
 from holdfast.settings import Settings
 from holdfast.web.chat.authors import Authors
+from holdfast.web.chat.pages import ChatPages
 from holdfast.web.chat.room import ChatRoom
 
 __all__ = ["Chat"]
@@ -28,4 +29,8 @@ class Chat:
 
     def routes(self, channels: Channels) -> list[BaseRoute]:
         """The pages; the socket is mounted beside them."""
-        return []
+        pages = ChatPages(channels, self._authors)
+        return [
+            Route("/chat", pages.rooms, methods=["GET"]),
+            Route("/chat/{room:path}", pages.room, methods=["GET"]),
+        ]

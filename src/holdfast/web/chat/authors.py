@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from typing import Final
+from urllib.parse import urlsplit
 
 from starlette.requests import Request, cookie_parser
 from starlette.responses import Response
@@ -17,11 +19,10 @@ from holdfast.channels import Connect, User
 from holdfast.errors import DuplicateKey
 from holdfast.persist import Persist, reserved
 
-__all__ = ["Authors"]
+__all__ = ["Authors", "cookie_name"]
 
-COOKIE = "holdfast_author"
-YEAR = 365 * 86400
-_KEY = "chat-secret"
+YEAR: Final = 365 * 86400
+_KEY: Final = "chat-secret"
 
 
 class Authors:
@@ -34,18 +35,20 @@ class Authors:
 
     async def connect(self, asked: Connect) -> User | None:
         """The user of a socket: the author of its browser, or nobody."""
-        author = await self._believed(cookie_parser(asked.headers.get("cookie", "")).get(COOKIE))
+        cookies = cookie_parser(asked.headers.get("cookie", ""))
+        author = await self._believed(cookies.get(cookie_name(asked.headers.get("host", ""))))
         return None if author is None else User(author)
 
     async def ensure(self, request: Request, response: Response) -> None:
         """See that the browser has a cookie."""
-        if await self._believed(request.cookies.get(COOKIE)) is not None:
+        name = cookie_name(request.headers.get("host", ""))
+        if await self._believed(request.cookies.get(name)) is not None:
             return
         author = secrets.token_hex(8)
         value = f"{author}.{await self._signature(author)}"
         secure = request.url.scheme == "https"
         response.set_cookie(
-            COOKIE, value, max_age=YEAR, path=self._path, secure=secure, httponly=True, samesite="strict"
+            name, value, max_age=YEAR, path=self._path, secure=secure, httponly=True, samesite="strict"
         )
 
     async def _believed(self, value: str | None) -> str | None:
@@ -70,3 +73,12 @@ class Authors:
             kept = await self._own.get(_KEY, str)
             secret = secret if kept is None else kept
         return bytes.fromhex(secret)
+
+
+def cookie_name(host: str) -> str:
+    """One per port, as for sessions: another server on `localhost` would take a browser's author away."""
+    try:
+        port = urlsplit(f"//{host}").port
+    except ValueError:
+        port = None
+    return f"holdfast_author_{port or 0}"

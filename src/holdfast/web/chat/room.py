@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import secrets
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -10,17 +11,20 @@ from holdfast.channels import Channel, Message, Refuse, event
 
 __all__ = ["ChatRoom"]
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=4000)]
-OLDER = 30
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=40, pattern=r"\S")]
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=4000, pattern=r"\S")]
+Id = Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Za-z_.:@/+=-]{1,128}\Z")]
+OLDER: Final = 30
 """Messages that one scroll upwards brings."""
+UNNAMED: Final = "somebody"
 
 
 class ChatMessage(msgspec.Struct):
-    """What a client says."""
+    """What a client says. With an `id` it may say it again when it does not know whether it was heard."""
 
     name: Name
     message: Text
+    id: Id | None = None
 
 
 class Edit(msgspec.Struct):
@@ -28,11 +32,11 @@ class Edit(msgspec.Struct):
     message: Text
 
 
-class Named(msgspec.Struct):
+class Pointed(msgspec.Struct):
     id: str
 
 
-class Typing(msgspec.Struct):
+class Named(msgspec.Struct):
     name: Name
 
 
@@ -49,44 +53,62 @@ class ChatRoom(Channel):
 
     async def join(self, params: dict[str, Any]) -> Any:
         name = params.get("name")
-        self.state["name"] = name[:40] if isinstance(name, str) and name.strip() else "somebody"
+        self.state["name"] = name[:40] if isinstance(name, str) and name.strip() else UNNAMED
+        self.state["key"] = f"guest-{secrets.token_hex(4)}" if self.user is None else self.user.id
         return {"author": None if self.user is None else self.user.id}
 
     async def joined(self) -> None:
-        await self.track({"name": self.state["name"]}, key=None if self.user else f"guest-{id(self):x}")
+        await self._be_here()
 
     @event("new_message")
     async def new_message(self, said: ChatMessage) -> Any:
-        payload = {"name": said.name, "message": said.message}
-        if self.user is not None:
-            payload["author"] = self.user.id
-        if said.name != self.state["name"]:
-            self.state["name"] = said.name
-            await self.update({"name": said.name})
-        return {"position": await self.broadcast("new_message", payload)}
+        await self._named(said.name)
+        payload = {"name": said.name, "message": said.message, **self._author()}
+        return {"position": await self.broadcast("new_message", payload, id=said.id)}
 
     @event("edit")
     async def edit(self, said: Edit) -> None:
         message = await self._own(said.id)
-        await self.channels.edit(self.topic, said.id, {**message.payload, "message": said.message})
+        changed = {**message.payload, "message": said.message}
+        if await self.channels.edit(self.topic, said.id, changed) is None:
+            raise Refuse({"reason": "no such message"})
 
     @event("remove")
-    async def remove(self, said: Named) -> None:
+    async def remove(self, said: Pointed) -> None:
         await self._own(said.id)
         await self.channels.remove(self.topic, said.id)
 
+    @event("rename")
+    async def rename(self, said: Named) -> None:
+        """Another name from here on; what was said under the old one stays."""
+        await self._named(said.name)
+
     @event("typing")
-    async def typing(self, said: Typing) -> None:
-        await self.broadcast_from("typing", {"name": said.name})
+    async def typing(self, said: Named) -> None:
+        await self.broadcast_from("typing", {"name": said.name, **self._author()})
 
     @event("older")
     async def older(self, asked: Before) -> Any:
-        """What was said before a position, for whoever scrolls up."""
+        """What was said before a position, for whoever scrolls up; `more`: there may be something before it."""
         try:
             found = await self.channels.history(self.topic, limit=OLDER, before=asked.position)
         except ValueError as exc:
             raise Refuse({"reason": "no such position"}) from exc
-        return {"messages": [_shown(message) for message in found]}
+        return {"messages": [_shown(message) for message in found], "more": len(found) == OLDER}
+
+    def _author(self) -> dict[str, str]:
+        return {} if self.user is None else {"author": self.user.id}
+
+    async def _named(self, name: str) -> None:
+        if name != self.state["name"]:
+            self.state["name"] = name
+            await self._be_here()
+
+    async def _be_here(self) -> None:
+        try:
+            await self.track({"name": self.state["name"]}, key=self.state["key"])
+        except ValueError:
+            pass  # the list of who is here is full; one may talk all the same
 
     async def _own(self, id: str) -> Message:
         try:

@@ -44,7 +44,7 @@ class Dashboard:
         self, persist: Persist, cursors: Cursors, access: Access, tally: Tally, settings: Settings
     ) -> None:
         limit = settings.max_bytes
-        self._pages = Pages()
+        self._pages = Pages(chat=settings.chat)
         self._sessions = Sessions(persist, access)
         self._signin = SignIn(self._sessions, access, Attempts(persist), self._pages, max_bytes=limit)
         self._gate = Gate(self._sessions, self._pages, self._signin, max_bytes=limit)

@@ -33,7 +33,7 @@ NOTICES: Final[Mapping[str, str]] = {
 class Pages:
     """Renders the templates."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, chat: bool = False) -> None:
         self.static = Static(_HERE / "static")
         self._jinja = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_HERE / "templates"),
@@ -50,7 +50,7 @@ class Pages:
             "count": words.count_words,
             "json": words.highlighted,
         }
-        self._jinja.globals["units"] = tuple(UNITS)
+        self._jinja.globals |= {"units": tuple(UNITS), "chat": chat}
 
     def render(
         self,
