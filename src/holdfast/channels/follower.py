@@ -176,7 +176,7 @@ class Follower:
                 )
                 asked = self._asked[position] = work
                 work.add_done_callback(lambda _: self._asked.pop(position, None))
-            log = await asyncio.shield(asked)
+            log: Log | None = await asyncio.shield(asked)
             if log is None or log.last >= at:
                 return log
             if own:
