@@ -169,18 +169,22 @@ class Follower:
         """
         while True:
             asked = self._asked.get(position)
-            own = asked is None
-            if asked is None:
+            own = asked is None or asked.done()
+            if asked is None or own:
                 work = self._spawn(
                     missed(self._run, self.room.key, position, self._most), "holdfast channels resume"
                 )
                 asked = self._asked[position] = work
-                work.add_done_callback(lambda _: self._asked.pop(position, None))
+                work.add_done_callback(lambda done: self._answered(position, done))
             log: Log | None = await asyncio.shield(asked)
             if log is None or log.last >= at:
                 return log
             if own:
                 return None  # asked after it was shown: the store has forgotten what it acknowledged
+
+    def _answered(self, position: Position, done: asyncio.Future[Log | None]) -> None:
+        if self._asked.get(position) is done:
+            del self._asked[position]
 
 
 async def missed(run: Run, key: str, since: Position, most: int) -> Log | None:

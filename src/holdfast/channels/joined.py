@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -34,15 +34,15 @@ _params = msgspec.json.Decoder(dict[str, Any])
 
 if sys.version_info >= (3, 12):
 
-    def begin(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def begin(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task for it, which begins at once: most handlers end without waiting for anything."""
-        return asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
+        return asyncio.Task(work, loop=loop, eager_start=True)
 
 else:
 
-    def begin(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def begin(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task for it."""
-        return asyncio.get_running_loop().create_task(work)
+        return loop.create_task(work)
 
 
 class Told(msgspec.Struct, frozen=True, gc=False):
@@ -104,9 +104,11 @@ class Joined:
             self.socket.hold_back()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        loop = self.hub.core.loop
+        assert loop is not None
         self._busy = True
         self.hub.working.add(self)
-        task = begin(work)
+        task = begin(loop, work)
         if self._busy:  # it may have begun, and ended, at once
             self._task = task
 
@@ -117,17 +119,20 @@ class Joined:
                 mail, self._mail = self._mail, []
                 for each in mail:
                     channel = self._channel
-                    if self.ended is not None:
+                    if self.ended:  # by what was handled before
                         break
                     if type(each) is Told:
                         if channel is not None:
                             await self._call(channel.info(each.message))
-                    elif channel is not None and (found := handlers.get(each.event)) is not None:  # type: ignore[union-attr]
-                        await self._handle(channel, found, each)  # type: ignore[arg-type]
+                        continue
+                    frame = cast("Incoming", each)
+                    found = handlers.get(frame.event)
+                    if found is not None and channel is not None:
+                        await self._handle(channel, found, frame)
                     else:
-                        await self._protocol(each)  # type: ignore[arg-type]
+                        await self._protocol(frame)
                 self._emptied()
-            if self.ended is not None:
+            if self.ended:
                 await self._finish()
         finally:
             self._emptied()
@@ -299,6 +304,8 @@ class Joined:
             return
         if type(payload) is bytes:
             frame = protocol.binary_reply(self.join_ref, ref, self.topic, status, payload)
+        elif payload is None and status == "ok":
+            frame = protocol.done(self.join_ref, ref, self.topic)
         else:
             data = b"{}" if payload is None else encode("reply", payload)
             frame = protocol.reply(self.join_ref, ref, self.topic, status, data)

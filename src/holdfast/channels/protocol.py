@@ -32,6 +32,7 @@ __all__ = [
     "broadcast",
     "close",
     "crashed",
+    "done",
     "heartbeat",
     "marked",
     "parse",
@@ -123,6 +124,11 @@ def parse_line(line: bytes) -> Incoming:
 # --- what is sent ---
 
 
+@lru_cache(maxsize=4096)
+def _text_head(size: int) -> bytes:
+    return bytes((0x81, size)) if size < 126 else bytes((0x81, 126)) + size.to_bytes(2, "big")
+
+
 class Frame:
     """An encoded message, and the same behind a WebSocket head: each made once, however many it goes to."""
 
@@ -148,13 +154,16 @@ class Frame:
         wire = self._wire
         if wire is None:
             size = len(self.body)
-            kind = 0x82 if self.binary else 0x81
-            if size < 126:
-                start = bytes((kind, size))
-            elif size < 65536:
-                start = bytes((kind, 126)) + size.to_bytes(2, "big")
+            if self.binary or size > 65535:
+                kind = 0x82 if self.binary else 0x81
+                if size < 126:
+                    start = bytes((kind, size))
+                elif size < 65536:
+                    start = bytes((kind, 126)) + size.to_bytes(2, "big")
+                else:
+                    start = bytes((kind, 127)) + size.to_bytes(8, "big")
             else:
-                start = bytes((kind, 127)) + size.to_bytes(8, "big")
+                start = _text_head(size)
             wire = self._wire = start + self.body
         return wire
 
@@ -189,6 +198,21 @@ def reply(join_ref: str | None, ref: str | None, topic: str, status: str, respon
         b'[%b%b,"phx_reply",{"status":%b,"response":%b}]'
         % (_refs(join_ref, ref), quoted(topic), quoted(status), response)
     )
+
+
+def done(join_ref: str | None, ref: str | None, topic: str) -> Frame:
+    """The most frequent reply: ok, and nothing to say."""
+    return Frame(_joined(join_ref) + _encode(ref) + _done(topic))
+
+
+@lru_cache(maxsize=4096)
+def _joined(join_ref: str | None) -> bytes:
+    return b"[" + _encode(join_ref) + b","
+
+
+@lru_cache(maxsize=4096)
+def _done(topic: str) -> bytes:
+    return b"," + quoted(topic) + b',"phx_reply",{"status":"ok","response":{}}]'
 
 
 def heartbeat(ref: str | None) -> Frame:

@@ -118,7 +118,7 @@ class Socket:
         except Malformed as exc:
             self.close(BAD_DATA, str(exc))
             return
-        self._take(frame, len(data))
+        self._take(frame)
 
     def receive_binary(self, data: bytes) -> None:
         """A binary frame came in."""
@@ -128,7 +128,7 @@ class Socket:
             self.close(BAD_DATA, str(exc))
             return
         self.heard = self.hub.second
-        self._take(frame, len(data))
+        self._take(frame)
 
     def lost(self, reason: str = "closed") -> None:
         """The connection has ended. Twice is once."""
@@ -142,7 +142,7 @@ class Socket:
 
     # --- the protocol ---
 
-    def _take(self, frame: Incoming, size: int) -> None:
+    def _take(self, frame: Incoming) -> None:
         hub = self.hub
         hub.counts.received += 1
         joined = self.topics.get(frame.topic)

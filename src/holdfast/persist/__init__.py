@@ -9,12 +9,13 @@ from holdfast.errors import (
     StoreUnavailable,
     VersionConflict,
 )
-from holdfast.persist.api import Entry, Persist, reserved
+from holdfast.persist.api import Change, Entry, Persist, Watch, reserved
 from holdfast.persist.driver import KEEP, Keep
 from holdfast.persist.keys import Expires
 
 __all__ = [
     "KEEP",
+    "Change",
     "DuplicateKey",
     "Entry",
     "Expires",
@@ -26,5 +27,6 @@ __all__ = [
     "PersistError",
     "StoreUnavailable",
     "VersionConflict",
+    "Watch",
     "reserved",
 ]

@@ -19,14 +19,15 @@ from holdfast.errors import StoreMisconfigured
 from holdfast.persist.codec import decoder, invalid
 from holdfast.persist.core import Core
 from holdfast.persist.driver import KEEP, Create, Driver, Get, GetEntry, Keep, Replace, Stored, Text, Traits
-from holdfast.persist.keys import Expires, Namespace, check_key, milliseconds
+from holdfast.persist.keys import Expires, Namespace, check_key, check_prefix, milliseconds
 from holdfast.persist.lock import Lock
 from holdfast.persist.many import ManyValues
 from holdfast.persist.registry import driver_for
 from holdfast.persist.values import Entry
+from holdfast.persist.watch import Change, Watch
 from holdfast.store import Finding, Health, Migration, masked
 
-__all__ = ["Entry", "Persist", "reserved"]
+__all__ = ["Change", "Entry", "Persist", "Watch", "reserved"]
 
 T = TypeVar("T")
 
@@ -52,6 +53,8 @@ class Persist(ManyValues):
         auto_migrate: make and update tables when opened. None: on SQLite and
             memory yes, elsewhere `NotMigrated` is raised until somebody migrates.
         max_bytes: the largest encoded value; a larger one is a `ValueError`.
+        watch: announce every change, for `watch` here and in other processes. It
+            costs each write something; without it nothing is announced.
 
     Raises, from every operation:
         StoreUnavailable: the store did not answer; `maybe_applied` tells
@@ -67,11 +70,14 @@ class Persist(ManyValues):
         namespace: str = "holdfast",
         auto_migrate: bool | None = None,
         max_bytes: int = 1 << 20,
+        watch: bool = False,
     ) -> None:
         if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1:
             raise ValueError(f"max_bytes: {max_bytes!r} is not a number of bytes")
-        core = Core(driver_for(store), auto_migrate=auto_migrate, max_bytes=max_bytes)
-        self._start(core, Namespace(namespace), "p")
+        root = Namespace(namespace)
+        channel = root.prefix("w") if watch else None
+        core = Core(driver_for(store), auto_migrate=auto_migrate, max_bytes=max_bytes, watch=channel)
+        self._start(core, root, "p")
         self._store = masked(store) if isinstance(store, str) else core.traits.name
         self._owner = True
 
@@ -280,6 +286,41 @@ class Persist(ManyValues):
         keys = (self._namespace.prefix("l") + name, self._namespace.prefix("f") + name)
         core = self._core
         return Lock(core.run, core.run_inside, core.spawn, core.turns, name, keys, ttl=ttl, wait=wait)
+
+    def watch(self, prefix: str = "") -> Watch:
+        """Changes to this namespace's values whose keys start with the prefix, in any process, as they happen.
+
+        ::
+
+            async for change in persist.watch("user:"):      # Change(kind, key)
+                ...
+
+        `set`: stored by `set`, `create`, `replace`, `increment`, `update` or
+        `get_or_create`. `removed`: by `remove`, or by `clear`, which announces
+        each key. Not announced: a value that ends by expiring, and `touch` and
+        `renew`, which leave it as it is. `lost`, with no key: some changes were
+        missed, because the store was away or because 1,024 waited to be read
+        here (they are dropped); what follows is new.
+
+        Changes of one key come in their order, several of one kind that were
+        stored together perhaps as one. A change is announced if and only if it
+        was stored, by every process with `watch=True` and by no other. Where
+        the store has to be looked at, that takes up to `traits.latency` seconds.
+
+        From when on changes are seen, see `Watch`. A nested namespace has a
+        watch of its own. `close` lets a watcher read what it has; then the
+        iteration ends.
+
+        Raises:
+            StoreMisconfigured: this `Persist` was made without `watch=True`, or its
+                store cannot be listened to as it is set up.
+            StoreUnavailable: (the first step) the store cannot be listened to now.
+        """
+        check_prefix("watch", prefix)
+        watchers = self._core.watchers
+        if self._family != "p":
+            raise StoreMisconfigured("watch: what is kept for Holdfast itself is not announced")
+        return Watch(watchers, self._prefix, prefix)
 
 
 def reserved(persist: Persist) -> Persist:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from holdfast import events
 from holdfast.coalesce import Batcher
-from holdfast.errors import Closed, NotMigrated, StoreError
-from holdfast.persist.driver import LATER, Driver, Operation, Outcome
+from holdfast.errors import Closed, NotMigrated, StoreError, StoreMisconfigured
+from holdfast.persist.driver import LATER, Driver, Notifying, Operation, Outcome
 from holdfast.persist.lease import Lease, give_back
 from holdfast.persist.loader import Loaders
 from holdfast.persist.turns import Turns
+from holdfast.persist.watch import Watchers
 
 __all__ = ["Core"]
 
@@ -37,6 +38,15 @@ def _shut_submit(op: Operation, size: int = 0) -> asyncio.Future[Outcome]:
     raise Closed("persist: not open; use it inside `async with`")
 
 
+def _announcing(driver: Driver, channel: str) -> Notifying:
+    """The driver, told to announce."""
+    if not driver.traits.notifies:
+        raise StoreMisconfigured(f"watch=True: {driver.traits.name} cannot announce changes")
+    notifying = cast("Notifying", driver)
+    notifying.announce(channel)
+    return notifying
+
+
 class Core:
     """Opened once, closed once; see `Persist`."""
 
@@ -46,10 +56,13 @@ class Core:
         *,
         auto_migrate: bool | None,
         max_bytes: int,
+        watch: str | None = None,
         rest: float = SWEEP_REST,
     ) -> None:
         self.driver = driver
         self.traits = driver.traits
+        self._notifying = None if watch is None else _announcing(driver, watch)
+        self._watchers: Watchers | None = None  # while open
         self.max_bytes = max_bytes
         self._rest = rest
         self._auto_migrate = auto_migrate
@@ -102,6 +115,8 @@ class Core:
         self.submit = self._batcher.submit
         self.now = self.driver.now if self.immediate else _shut
         self.is_open = True
+        if self._notifying is not None:
+            self._watchers = Watchers(self._notifying, self.spawn)
         if traits.sweeps:
             self.spawn(self._sweep_forever(), f"holdfast {traits.name} sweep")
 
@@ -132,6 +147,14 @@ class Core:
         finally:
             self._batcher.abandon()  # where this close was cancelled: nobody may wait for ever
             self._batcher = None
+            await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        watchers, self._watchers = self._watchers, None
+        try:
+            if watchers is not None:
+                await watchers.close()  # behind the last writes, which they may still hear of
+        finally:
             try:
                 await self.driver.close()
             finally:
@@ -139,7 +162,7 @@ class Core:
 
     async def _forget(self) -> None:
         """It was opened on an event loop that has ended since, and never closed: there is nothing left to finish."""
-        self.is_open, self._batcher = False, None
+        self.is_open, self._batcher, self._watchers = False, None, None
         self.turns, self.loaders = Turns(), Loaders(self.run_inside, self.spawn)
         self._tasks, self._finishing = set(), set()
         try:
@@ -156,6 +179,17 @@ class Core:
         if not (self.is_open or finish):
             task.cancel()  # whoever asks for it did not yet hear of the close
         return task
+
+    @property
+    def watchers(self) -> Watchers:
+        """Who watches; raises where nothing is announced, or while closed."""
+        if self._notifying is None:
+            raise StoreMisconfigured(
+                "watch: writes are not announced; Persist(url, watch=True), wherever this store is written"
+            )
+        if self._watchers is None or not self.is_open:
+            raise Closed("watch: not open; use it inside `async with`")
+        return self._watchers
 
     # --- operations ---
 

@@ -47,6 +47,24 @@ engine can (SQL), or in the engine's own order (Redis). A prefix is plain text:
 `traits.immediate`, and `now(op)` answers at once with the outcome, raises what
 `apply` would have put in its place, or returns `LATER` (a busy file, a cold
 page), upon which the operation goes through `apply`.
+
+**Announcements.** A driver whose traits say `notifies` is a `Notifying`: it can
+be told, before it is opened, to announce what happens to users' values, and
+then lets a process listen. An announcement is part of the step that makes the
+change: both happen or neither does, and what was refused announces nothing.
+
+=========  ===================================================================
+set        `Set`; a `Create`, `Replace` or `Increment` that stored something
+removed    a `Remove` that deleted something; every live value that a `Clear`
+           deleted, each page in the step that deletes it
+nothing    `Touch` and `GetRenew`, for the value is what it was; a value's end
+           by expiry, and the deletion of what is expired by whomever
+=========  ===================================================================
+
+Only keys of the family `p` are announced (`announcing.is_value`): leases, locks
+and fences are nobody's business. For one key, announcements are heard in the
+order of its changes; several changes of one kind in a batch may be announced as
+one. What this process changed itself is heard like everything else.
 """
 
 from __future__ import annotations
@@ -72,6 +90,8 @@ __all__ = [
     "Increment",
     "Keep",
     "Keys",
+    "Listener",
+    "Notifying",
     "Operation",
     "Outcome",
     "Page",
@@ -79,6 +99,7 @@ __all__ = [
     "Replace",
     "Set",
     "Stored",
+    "Subscription",
     "Sweep",
     "Touch",
     "Traits",
@@ -264,7 +285,8 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     immediate: frozenset[type] = frozenset()
     sweeps: bool = False  # expired rows stay until `sweep` deletes them
     scan_repeats: bool = False  # `Keys` may list a key twice
-    notifies: bool = False
+    notifies: bool = False  # is a `Notifying`
+    latency: float = 0.0  # seconds until another process hears of a change, where it has to look for it
     auto_migrate: bool = False  # make and update tables at open unless told otherwise
 
 
@@ -312,7 +334,47 @@ class Driver(Protocol):
         Called only where `traits.sweeps`, by one process at a time, from one
         task. Walks the primary key: an index on expiry would cost every write
         a quarter of its speed to make this rare reader faster. Deletes at most
-        twice `limit`.
+        twice `limit`. Where announcements are stored, a walk ends with deleting
+        those that nobody needs any more; they are not counted.
+        """
+
+
+class Listener(Protocol):
+    """Who hears announcements, on the event loop. Must not block, must not raise."""
+
+    def changed(self, key: str, removed: bool) -> None:
+        """A value was set, or removed; the key has its namespace in front."""
+
+    def lost(self) -> None:
+        """Some may have been missed: a connection was lost, a buffer ran over. It is back now."""
+
+
+class Subscription(Protocol):
+    """What `subscribe` answers."""
+
+    async def close(self) -> None:
+        """Tell the listener nothing more. Never raises; twice is once."""
+
+
+class Notifying(Driver, Protocol):
+    """A driver whose traits say `notifies`. Without `announce` it does no more than any other."""
+
+    def announce(self, channel: str) -> None:
+        """From the next `open` on, announce changes, in this channel: `<namespace>:w:`. No I/O.
+
+        Called at most once, before `open`, and before `pending` and `migrate`
+        where the channel needs a table.
+        """
+
+    async def subscribe(self, listener: Listener) -> Subscription:
+        """Tell the listener what is announced in the channel, from the return on. Only after `announce`.
+
+        Everything that is acknowledged to its writer after the return is told,
+        or `lost` is; of what was under way, some. `close` ends it too.
+
+        Raises:
+            StoreUnavailable: the engine cannot be reached; nothing is heard.
+            StoreMisconfigured: it can be written to but not listened to, as it is set up.
         """
 
 

@@ -203,6 +203,9 @@ class Writing(Socket):
                 await wake
         except Exception:  # noqa: BLE001 - every server has its own for a client that is gone
             self._gone()
+        finally:
+            self._wake = None
+            self._closing = self._closing or (0, "")  # nothing more is queued
 
     # --- a `send` that does not return ---
 

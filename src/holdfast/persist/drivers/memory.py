@@ -6,6 +6,8 @@ Cost: no round trip, no future, no turn of the loop; `api` calls `now` directly.
 
 Expired rows go when they are met, and the rest in the background by `sweep`.
 There is no bound on how much is kept: a cache of unknown size belongs in Redis.
+
+Changes are announced within the operation, to this process, which is all there is.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from holdfast.errors import Closed, InvalidConversion
+from holdfast.persist.announcing import REMOVED, announced, is_value
 from holdfast.persist.driver import (
     KEEP,
     Clear,
@@ -30,6 +33,7 @@ from holdfast.persist.driver import (
     Increment,
     Keep,
     Keys,
+    Listener,
     Operation,
     Outcome,
     Page,
@@ -75,6 +79,7 @@ class MemoryDriver:
             {Get, GetEntry, GetRenew, Set, Create, Replace, Remove, Touch, Increment, Keys, Clear}
         ),
         sweeps=True,
+        notifies=True,
         auto_migrate=True,
     )
 
@@ -100,6 +105,8 @@ class MemoryDriver:
             Clear: self._clear,
         }
         self._do: dict[type, Callable[[Any], Outcome]] = dict.fromkeys(self._operations, _closed)
+        self._announces = False
+        self._listeners: list[Listener] = []
 
     @classmethod
     def from_url(cls, url: StoreURL) -> MemoryDriver:
@@ -107,10 +114,13 @@ class MemoryDriver:
 
     async def open(self) -> None:
         self._open, self._do = True, self._operations
+        if self._announces:
+            self._do = dict.fromkeys(self._operations, self._announced) | {Clear: self._clear_announced}
 
     async def close(self) -> None:
         """Forgets nothing: the rows live as long as the driver, so that one can be reopened in a test."""
         self._open = False
+        self._listeners.clear()
         self._do = dict.fromkeys(self._operations, _closed)
 
     async def pending(self) -> Sequence[Migration]:
@@ -151,6 +161,36 @@ class MemoryDriver:
                 del self._rows[key]
                 removed += 1
         return Sweep(removed, "more" if self._walk else None)
+
+    # --- announcing ---
+
+    def announce(self, channel: str) -> None:
+        self._announces = True
+
+    async def subscribe(self, listener: Listener) -> _Hearing:
+        if not self._open:
+            raise Closed("memory: not open")
+        self._listeners.append(listener)
+        return _Hearing(self._listeners, listener)
+
+    def _announced(self, op: Operation) -> Outcome:
+        outcome = self._operations[type(op)](op)
+        letter = announced(op, outcome)
+        if letter is not None:
+            self._tell(op.key, letter == REMOVED)
+        return outcome
+
+    def _clear_announced(self, op: Clear) -> Cleared:
+        lived = self._keys(Keys(op.key, None, 0)).keys
+        cleared = self._clear(op)
+        for key in lived:
+            if is_value(key):
+                self._tell(key, True)
+        return cleared
+
+    def _tell(self, key: str, removed: bool) -> None:
+        for listener in tuple(self._listeners):
+            listener.changed(key, removed)
 
     # --- one operation each ---
 
@@ -260,3 +300,15 @@ class MemoryDriver:
         for key in [key for key in self._rows if key.startswith(op.key)]:
             removed += self._rows.pop(key)[1] > now
         return Cleared(removed, None)
+
+
+class _Hearing:
+    """One `Subscription`."""
+
+    def __init__(self, listeners: list[Listener], listener: Listener) -> None:
+        self._listeners = listeners
+        self._listener = listener
+
+    async def close(self) -> None:
+        if self._listener in self._listeners:
+            self._listeners.remove(self._listener)
