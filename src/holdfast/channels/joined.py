@@ -96,10 +96,11 @@ class Joined:
         if replaces is not None:
             self._before = replaces
             replaces.end("rejoined")
-        self._mail.append(frame)
         if not self._busy:
-            self._begin(self._work())
-        elif not self._full and len(self._mail) > self.hub.limits.waiting:
+            self._begin(self._work(frame))
+            return
+        self._mail.append(frame)
+        if not self._full and len(self._mail) > self.hub.limits.waiting:
             self._full = True
             self.socket.hold_back()
 
@@ -112,31 +113,35 @@ class Joined:
         if self._busy:  # it may have begun, and ended, at once
             self._task = task
 
-    async def _work(self) -> None:
-        handlers = self.route.handlers
+    async def _work(self, item: Incoming | Told) -> None:
+        """Handle it, and what comes meanwhile."""
         try:
+            await self._do(item)
             while self._mail and self.ended is None:
                 mail, self._mail = self._mail, []
                 for each in mail:
-                    channel = self._channel
-                    if self.ended:  # by what was handled before
-                        break
-                    if type(each) is Told:
-                        if channel is not None:
-                            await self._call(channel.info(each.message))
-                        continue
-                    frame = cast("Incoming", each)
-                    found = handlers.get(frame.event)
-                    if found is not None and channel is not None:
-                        await self._handle(channel, found, frame)
-                    else:
-                        await self._protocol(frame)
+                    if self.ended is None:
+                        await self._do(each)
                 self._emptied()
-            if self.ended:
+            if self.ended is not None:
                 await self._finish()
         finally:
             self._emptied()
             self._idle()
+
+    def _do(self, item: Incoming | Told) -> Coroutine[Any, Any, None]:
+        channel = self._channel
+        if type(item) is Told:
+            return self._inform(channel, item)
+        frame = cast("Incoming", item)
+        found = self.route.handlers.get(frame.event)
+        if found is None or channel is None:
+            return self._protocol(frame)
+        return self._handle(channel, found, frame)
+
+    async def _inform(self, channel: Channel | None, told: Told) -> None:
+        if channel is not None:
+            await self._call(channel.info(told.message))
 
     async def _last(self) -> None:
         try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+from collections.abc import Awaitable, Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -31,6 +32,21 @@ FIRST_REST: Final = 0.1
 LONGEST_REST: Final = 2.0
 
 
+class _Nothing:
+    """What there is to wait for where nothing is."""
+
+    def __await__(self) -> Iterator[None]:
+        return iter(())
+
+
+_NOTHING: Final = cast("Awaitable[str | None]", _Nothing())
+
+
+async def _position(storing: asyncio.Future[Appended]) -> str:
+    outcome = await storing
+    return f"{outcome.offset}~{outcome.epoch}"
+
+
 class Publishing:
     """The publishing half of a `Hub`."""
 
@@ -38,7 +54,7 @@ class Publishing:
         self._hub = hub
         self._behind: set[asyncio.Task[None]] = set()
 
-    async def publish(
+    def publish(
         self,
         route: Route,
         topic: str,
@@ -48,35 +64,40 @@ class Publishing:
         keep: Keep | None,
         id: str | None,
         but: Joined | None = None,
-    ) -> str | None:
-        """The position where the message was kept, else None; see `Channel.broadcast`."""
+    ) -> Awaitable[str | None]:
+        """The position where the message was kept, else None; see `Channel.broadcast`.
+
+        It is under way when this returns: what is published later comes later.
+        """
         if keep is None:
             keep = route.keep
         _check_event(event)
-        hub = self._hub
-        key = hub.prefix + topic
+        key = self._hub.prefix + topic
         if keep is False:
             says = self._show(key, topic, event, payload, but)
-            if hub.shared:
-                await hub.note(key, *says)
-            return None
+            return self._hub.note(key, *says) if self._hub.shared else _NOTHING
+        op = self._append(route, key, event, payload, keep, id)
+        if keep == "behind":
+            self._first_show(topic, op)
+            return _NOTHING
+        return _position(self._hub.core.begin(op, len(op.payload)))
+
+    def _append(
+        self, route: Route, key: str, event: str, payload: Any, keep: object, id: str | None
+    ) -> Append:
+        """The operation that stores it; raises where it cannot be stored."""
         if not route.kept:
             raise ValueError(
                 f"{route.kind.__name__}: keep = {keep!r} needs a history; history = 0 replays none"
             )
+        if keep is not True and keep != "behind":
+            raise ValueError(f"keep = {keep!r}: True, False, or 'behind'")
         if type(payload) is bytes:
             raise TypeError(f"publish {event!r}: binary is sent, never kept; keep=False")
         if id is not None and not is_given(id):
             raise ValueError(f"publish {event!r}: an id is 1 to 128 letters, digits and -_.:@/+=")
-        data = encode(event, payload, max_bytes=hub.limits.message)
-        op = Append(key, event, data, id, None, route.max_messages, route.max_age_ms)
-        if keep == "behind":
-            self._first_show(topic, op)
-            return None
-        if keep is not True:
-            raise ValueError(f"keep = {keep!r}: True, False, or 'behind'")
-        outcome: Appended = await hub.run(op, len(data))
-        return f"{outcome.offset}~{outcome.epoch}"
+        data = encode(event, payload, max_bytes=self._hub.limits.message)
+        return Append(key, event, data, id, None, route.max_messages, route.max_age_ms)
 
     # --- shown, not kept ---
 

@@ -237,7 +237,7 @@ class Room:
             elif replies is None:
                 socket.write(data)
             else:
-                socket.write(data + b"".join([reply.wire for reply in replies]))
+                socket.write(b"".join([data, *[reply.wire for reply in replies]]))
 
     # --- the log ---
 

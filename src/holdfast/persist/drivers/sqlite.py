@@ -11,6 +11,10 @@ a turn of the loop. Everything else is one job for the engine's writer thread, a
 batch of any size one transaction and one sync, shared with whatever else is
 queued there. A file on a slow disk holds the loop up for as long as a page
 takes to read.
+
+Announcements are one row of `holdfast_notes` (see `engines.notes`) for all that
+a batch changed, in its transaction; they are heard by polling, within
+`traits.latency`. Only who announces needs the table.
 """
 
 from __future__ import annotations
@@ -21,10 +25,25 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 from holdfast.engines import Lease, lease
-from holdfast.engines.sqlite import DiskFull, SqliteEngine
+from holdfast.engines import notes as notes_table
+from holdfast.engines.sqlite import DiskFull, SqliteEngine, notes
+from holdfast.engines.sqlite.polling import POLL_SECONDS
 from holdfast.errors import Closed
-from holdfast.persist.driver import LATER, Get, GetEntry, Keys, Operation, Outcome, Sweep, Traits
+from holdfast.persist.announcing import announcement
+from holdfast.persist.driver import (
+    LATER,
+    Get,
+    GetEntry,
+    Keys,
+    Listener,
+    Operation,
+    Outcome,
+    Subscription,
+    Sweep,
+    Traits,
+)
 from holdfast.persist.drivers.sqlite_rows import READ, READ_ENTRY, perform, stored, sweep
+from holdfast.persist.drivers.sqlite_watch import Hearing
 from holdfast.persist.migrations import MIGRATIONS
 from holdfast.persist.waves import INT64_MIN
 from holdfast.store import Finding, Health, Migration, StoreURL
@@ -32,6 +51,8 @@ from holdfast.store import Finding, Health, Migration, StoreURL
 __all__ = ["SqliteDriver"]
 
 _READS = frozenset({Get, GetEntry, Keys})
+_NOTES = "notes"
+"""The cursor of a sweep that is done with the values."""
 
 
 def wall_ms() -> int:
@@ -49,6 +70,8 @@ class SqliteDriver:
         version_from_content=False,
         immediate=frozenset({Get, GetEntry}),
         sweeps=True,
+        notifies=True,
+        latency=POLL_SECONDS,
         auto_migrate=True,
     )
 
@@ -64,6 +87,8 @@ class SqliteDriver:
     def __init__(self, url: StoreURL, *, now_ms: Callable[[], int] = wall_ms) -> None:
         self._url = url
         self._now_ms = now_ms
+        self._channel: str | None = None  # where changes are announced
+        self._hearings: set[Hearing] = set()
         self._lease: Lease[SqliteEngine] | None = None
         self._engine = SqliteEngine.from_url(
             url
@@ -77,14 +102,21 @@ class SqliteDriver:
     async def close(self) -> None:
         held, self._lease = self._lease, None
         if held is not None:
+            for each in list(self._hearings):
+                await each.close()
             self._engine = SqliteEngine.from_url(self._url)
             await held.release()
 
     async def pending(self) -> Sequence[Migration]:
-        return await self._engine.pending(MIGRATIONS["sqlite"])
+        return await self._engine.pending(self._known)
 
     async def migrate(self) -> Sequence[Migration]:
-        return await self._engine.migrate(MIGRATIONS["sqlite"])
+        return await self._engine.migrate(self._known)
+
+    @property
+    def _known(self) -> Sequence[Migration]:
+        values = MIGRATIONS["sqlite"]
+        return values if self._channel is None else (*notes_table.MIGRATIONS["sqlite"], *values)
 
     async def health(self) -> Health:
         try:
@@ -97,10 +129,12 @@ class SqliteDriver:
 
     async def apply(self, batch: Sequence[Operation], lane: int = 0) -> list[Outcome]:
         """One transaction; where it meets something that one operation alone may be to blame for, smaller ones."""
-        now_ms = self._now_ms
+        now_ms, channel = self._now_ms, self._channel
 
         def work(connection: sqlite3.Connection) -> list[Outcome]:
-            return perform(connection, batch, now_ms())
+            if channel is None:
+                return perform(connection, batch, now_ms())
+            return _announced(connection, batch, now_ms(), channel)
 
         try:
             if all(type(op) in _READS for op in batch):
@@ -128,7 +162,47 @@ class SqliteDriver:
             raise
         return None if row is None else stored(row, self._now_ms())
 
+    def announce(self, channel: str) -> None:
+        self._channel = channel
+
+    async def subscribe(self, listener: Listener) -> Subscription:
+        if self._lease is None or self._channel is None:
+            raise Closed(f"sqlite {self._engine.name}: not open")
+        hearing = Hearing(self._engine.poller, self._channel, listener, self._hearings.discard)
+        self._hearings.add(hearing)
+        try:
+            await hearing.begin()
+        except BaseException:
+            await hearing.close()
+            raise
+        return hearing
+
     async def sweep(self, cursor: str | None, limit: int) -> Sweep:
+        if cursor == _NOTES:
+            return await self._sweep_notes()
         after = INT64_MIN if cursor is None else int(cursor)
         now_ms = self._now_ms
-        return await self._engine.write(lambda connection: sweep(connection, after, limit, now_ms()))
+        swept = await self._engine.write(lambda connection: sweep(connection, after, limit, now_ms()))
+        if self._channel is not None and swept.cursor is None:
+            return Sweep(swept.removed, _NOTES)
+        return swept
+
+    async def _sweep_notes(self) -> Sweep:
+        oldest = await self._engine.run(lambda connection: connection.execute(notes.OLDEST).fetchone())
+        before = self._now_ms() - notes_table.LIFE_MS
+        if oldest is None or oldest[0] >= before:
+            return Sweep(0, None)  # without asking for the lock
+        swept = await self._engine.write(lambda connection: notes.sweep(connection, before))
+        return Sweep(0, _NOTES if swept else None)
+
+
+def _announced(
+    connection: sqlite3.Connection, batch: Sequence[Operation], now: int, channel: str
+) -> list[Outcome]:
+    """Do the batch, and note what it changed."""
+    cleared: dict[int, Sequence[str]] = {}
+    outcomes = perform(connection, batch, now, cleared)
+    told = announcement(batch, outcomes, cleared)
+    if told:
+        notes.note(connection, [(channel, told, now)])
+    return outcomes

@@ -16,7 +16,7 @@ import sqlite3
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from holdfast.errors import InvalidConversion
 from holdfast.persist.driver import (
@@ -93,12 +93,24 @@ _VERSIONS = _widths("SELECT version FROM holdfast_persist WHERE key IN (", "?", 
 _REMOVE = _widths("DELETE FROM holdfast_persist WHERE key IN (", "?", ") RETURNING key, expires_at")
 
 
-def perform(connection: sqlite3.Connection, batch: Sequence[Operation], now: int) -> list[Outcome]:
-    """Do all of it at the time `now` (milliseconds); answers by position."""
+def perform(
+    connection: sqlite3.Connection,
+    batch: Sequence[Operation],
+    now: int,
+    cleared: dict[int, Sequence[str]] | None = None,
+) -> list[Outcome]:
+    """Do all of it at the time `now` (milliseconds); answers by position.
+
+    Args:
+        cleared: gets the live keys that each `Clear` deleted, by its place in the batch.
+    """
     outcomes: list[Outcome] = [None] * len(batch)
     for wave in waves(batch):
         if wave.kind is Increment:
             _increment(connection, now, wave, batch, outcomes)
+        elif wave.kind is Clear and cleared is not None:
+            (place,) = wave.places
+            outcomes[place], cleared[place] = _clear_page(connection, now, cast("Clear", wave.ops[0]))
         else:
             spread(wave, _PERFORM[wave.kind](connection, now, wave.ops), batch, outcomes)
     return outcomes
@@ -324,12 +336,15 @@ def _keys(connection: sqlite3.Connection, now: int, ops: Sequence[Keys]) -> list
 
 
 def _clear(connection: sqlite3.Connection, now: int, ops: Sequence[Clear]) -> list[Outcome]:
-    op = ops[0]
+    return [_clear_page(connection, now, ops[0])[0]]
+
+
+def _clear_page(connection: sqlite3.Connection, now: int, op: Clear) -> tuple[Cleared, list[str]]:
     rows = _walk(connection, op)
     if rows:
         connection.execute(_REMOVE_BETWEEN, (rows[0][0], rows[-1][0]))
-    lived = sum(expires_at is None or expires_at > now for _, expires_at in rows)
-    return [Cleared(lived, rows[-1][0] if len(rows) == op.limit else None)]
+    lived = [key for key, expires_at in rows if expires_at is None or expires_at > now]
+    return Cleared(len(lived), rows[-1][0] if len(rows) == op.limit else None), lived
 
 
 _PERFORM: dict[type, Callable[[sqlite3.Connection, int, Sequence[Any]], list[Outcome]]] = {

@@ -12,6 +12,10 @@ the key, so that most updates stay in their page (HOT) and touch no index.
 Errors: what the server refuses is refused for the operation that earned it: the
 statement is halved until that one is found (nothing of a refused statement was
 applied). After a lost connection nothing is sent again.
+
+Where changes are announced, the statement that makes them notifies of them
+(`announcing`); they are heard over one connection that listens, through
+`?listen=` past a pgbouncer.
 """
 
 from __future__ import annotations
@@ -24,8 +28,9 @@ import msgspec
 from holdfast.engines import Lease, lease
 from holdfast.engines.postgres import PostgresEngine
 from holdfast.errors import Closed
-from holdfast.persist.driver import LATER, Operation, Outcome, Sweep, Traits
+from holdfast.persist.driver import LATER, Listener, Operation, Outcome, Subscription, Sweep, Traits
 from holdfast.persist.drivers.postgres import statements as sql
+from holdfast.persist.drivers.postgres.announcing import Heard, channel_name, telling
 from holdfast.persist.drivers.postgres.batches import applied
 from holdfast.persist.migrations import LEDGER, MIGRATIONS
 from holdfast.store import Finding, Health, Migration, StoreURL
@@ -43,6 +48,7 @@ TRAITS = Traits(
     writes_in_one_lane=True,
     overlap_from=192,
     sweeps=True,
+    notifies=True,
 )
 """Unless `?lanes=` says otherwise. Writes split over two lanes are half as large batches, with a commit and a
 sync each: on two cores 32 tasks wrote 1.5 times as much through one. Reads gain from the second: the client
@@ -51,11 +57,13 @@ server rest by turns: two batches side by side wrote 1.2 times as much at 256 ta
 
 
 class PostgresDriver:
-    """`PostgresDriver.from_url(url)`; `?lanes=`, `?timeout=` and `?pgbouncer=true` are the engine's."""
+    """`PostgresDriver.from_url(url)`; `?lanes=`, `?timeout=`, `?pgbouncer=true` and `?listen=` are the engine's."""
 
     def __init__(self, url: StoreURL) -> None:
         self._url = url
         self._lease: Lease[PostgresEngine] | None = None
+        self._channel: str | None = None  # where changes are announced
+        self._heard: set[Heard] = set()
         lanes = PostgresEngine.from_url(url).lanes
         asked = msgspec.structs.replace(TRAITS, lanes=lanes, writes_in_one_lane=False)
         self.traits = asked if "lanes" in url.options else TRAITS
@@ -70,6 +78,8 @@ class PostgresDriver:
 
     async def close(self) -> None:
         held, self._lease = self._lease, None
+        for each in list(self._heard):
+            await each.close()
         if held is not None:
             await held.release()
 
@@ -91,7 +101,24 @@ class PostgresDriver:
         return LATER  # everything waits for the network
 
     def apply(self, batch: Sequence[Operation], lane: int = 0) -> Awaitable[list[Outcome]]:
-        return applied(partial(self._engine.fetch, lane), batch)
+        fetch = partial(self._engine.fetch, lane)
+        return applied(fetch if self._channel is None else telling(fetch, self._channel), batch)
+
+    def announce(self, channel: str) -> None:
+        self._channel = channel_name(channel)
+
+    async def subscribe(self, listener: Listener) -> Subscription:
+        engine = self._engine
+        if self._channel is None:
+            raise Closed("postgres: nothing is announced")
+        heard = Heard(listener, self._heard.discard)
+        self._heard.add(heard)
+        try:
+            await heard.begin(engine, self._channel)
+        except BaseException:
+            await heard.close()
+            raise
+        return heard
 
     async def sweep(self, cursor: str | None, limit: int) -> Sweep:
         ((looked_at, last, removed),) = await self._engine.fetch(0, sql.SWEEP, cursor or "", limit)

@@ -16,7 +16,7 @@ from typing import Final
 
 _CLOCK: Final = "(extract(epoch FROM statement_timestamp()) * 1000)::bigint"
 _NOW: Final = f"(SELECT {_CLOCK})"
-_LIVE: Final = f"(t.expires_at IS NULL OR t.expires_at > {_NOW})"
+LIVE: Final = f"(t.expires_at IS NULL OR t.expires_at > {_NOW})"
 _INTO: Final = "INSERT INTO holdfast_persist AS t (key, value, expires_at, version)"
 
 # Texts travel as one, split on the server: an array of them costs the client twice
@@ -29,13 +29,13 @@ _VALUES: Final = r"string_to_array($3::text, E'\x1f')"
 GET: Final = f"""
 SELECT t.value
 FROM unnest({_KEYS}) WITH ORDINALITY AS asked(key, place)
-LEFT JOIN holdfast_persist AS t ON t.key = asked.key AND {_LIVE}
+LEFT JOIN holdfast_persist AS t ON t.key = asked.key AND {LIVE}
 ORDER BY asked.place
 """
 GET_ENTRY: Final = f"""
 SELECT t.value, t.expires_at - {_NOW}, t.version
 FROM unnest({_KEYS}) WITH ORDINALITY AS asked(key, place)
-LEFT JOIN holdfast_persist AS t ON t.key = asked.key AND {_LIVE}
+LEFT JOIN holdfast_persist AS t ON t.key = asked.key AND {LIVE}
 ORDER BY asked.place
 """
 GET_ONE: Final = f"""
@@ -120,14 +120,14 @@ SET value = sent.value, version = $4::bigint + sent.place,
     expires_at = CASE WHEN sent.keep THEN t.expires_at ELSE {_NOW} + sent.ttl END
 FROM locked, unnest({_KEYS}, {_VALUES}, $5::bigint[], $6::bigint[], $7::boolean[]) WITH ORDINALITY
     AS sent(key, value, ttl, expected, keep, place)
-WHERE t.key = sent.key AND t.version = sent.expected AND {_LIVE}
+WHERE t.key = sent.key AND t.version = sent.expected AND {LIVE}
 RETURNING t.version
 """
 _RENEW: Final = f"""
 {_HELD}
 UPDATE holdfast_persist AS t SET expires_at = {_NOW} + coalesce(sent.ttl, $4::bigint)
 FROM locked, unnest({_KEYS}, $3::bigint[]) AS sent(key, ttl)
-WHERE t.key = sent.key AND {_LIVE}
+WHERE t.key = sent.key AND {LIVE}
 """
 TOUCH: Final = f"{_RENEW} RETURNING t.key"
 GET_RENEW: Final = f"{_RENEW} RETURNING t.key, t.value"
@@ -135,14 +135,14 @@ REMOVE: Final = f"""
 {_HELD}
 DELETE FROM holdfast_persist AS t
 USING locked, unnest({_KEYS}, $3::bigint[], $4::boolean[]) AS sent(key, expected, whatever)
-WHERE t.key = sent.key AND (sent.whatever OR t.version = sent.expected) AND {_LIVE}
+WHERE t.key = sent.key AND (sent.whatever OR t.version = sent.expected) AND {LIVE}
 RETURNING t.key
 """
 
 # --- walks: a page is rows looked at, so that expired ones cannot make it long ---
 
 KEYS: Final = f"""
-SELECT t.key, {_LIVE}
+SELECT t.key, {LIVE}
 FROM (
     SELECT key, expires_at FROM holdfast_persist WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3
 ) AS t
@@ -152,7 +152,7 @@ CLEAR: Final = f"""
 WITH page AS MATERIALIZED (
     SELECT key FROM holdfast_persist WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3 FOR UPDATE
 ), gone AS (
-    DELETE FROM holdfast_persist AS t USING page WHERE t.key = page.key RETURNING {_LIVE} AS lived
+    DELETE FROM holdfast_persist AS t USING page WHERE t.key = page.key RETURNING {LIVE} AS lived
 )
 SELECT (SELECT count(*) FROM page), (SELECT max(key) FROM page), (SELECT count(*) FROM gone WHERE lived)
 """

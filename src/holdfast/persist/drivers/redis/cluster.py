@@ -33,7 +33,7 @@ _ASKING: Final = pack(("ASKING",))
 class RedisClusterDriver:
     """Values as plain strings, spread over a cluster's primaries."""
 
-    traits: Traits = msgspec.structs.replace(TRAITS, lanes=8, pipeline=1)
+    traits: Traits = msgspec.structs.replace(TRAITS, lanes=8, pipeline=1, notifies=False)
 
     def __init__(self, url: StoreURL) -> None:
         self._url = url

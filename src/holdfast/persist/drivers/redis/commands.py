@@ -37,7 +37,20 @@ from holdfast.persist.driver import (
     Touch,
 )
 
-__all__ = ["PACK", "READ", "SCRIPTS", "packed", "paged", "scripted", "unpaged", "version", "what"]
+__all__ = [
+    "PACK",
+    "READ",
+    "SCRIPTS",
+    "Arguments",
+    "lifetime",
+    "packed",
+    "paged",
+    "pattern",
+    "scripted",
+    "unpaged",
+    "version",
+    "what",
+]
 
 MANY: Final = 128
 """Keys in one command: Redis does nothing else while it answers."""
@@ -123,7 +136,7 @@ def _call(op: Any) -> tuple[Script, tuple[str, ...], Arguments]:
     if kind is Increment:
         return INCREMENT, (op.key,), (op.by, op.ttl)
     if kind is Replace:
-        return REPLACE, (op.key,), (op.version, op.value, *_lifetime(op.ttl))
+        return REPLACE, (op.key,), (op.version, op.value, *lifetime(op.ttl))
     if kind is Remove:
         return REMOVE_VERSION, (op.key,), (op.version,)
     if kind is GetEntry:
@@ -131,16 +144,18 @@ def _call(op: Any) -> tuple[Script, tuple[str, ...], Arguments]:
     if kind is Touch:
         return NEVER_EXPIRE, (op.key,), ()
     assert kind is Clear
-    return CLEAR, (), (op.cursor or "0", _pattern(op.key), op.limit)
+    return CLEAR, (), (op.cursor or "0", pattern(op.key), op.limit)
 
 
-def _lifetime(ttl: Any) -> Arguments:
+def lifetime(ttl: Any) -> Arguments:
+    """What SET is told of a lifetime."""
     if ttl is KEEP:
         return ("KEEPTTL",)
     return () if ttl is None else ("PX", ttl)
 
 
-def _pattern(prefix: str) -> str:
+def pattern(prefix: str) -> str:
+    """What SCAN matches the keys with that start with the prefix."""
     return _GLOB.sub(r"\\\1", prefix) + "*"
 
 
@@ -226,7 +241,7 @@ def _increment(op: Increment) -> bytes:
 
 
 def _keys(op: Keys) -> bytes:
-    scan = ("SCAN", op.cursor or "0", "MATCH", _pattern(op.key), "COUNT", op.limit, "TYPE", "string")
+    scan = ("SCAN", op.cursor or "0", "MATCH", pattern(op.key), "COUNT", op.limit, "TYPE", "string")
     return pack(scan)
 
 

@@ -11,6 +11,10 @@ that says that this server cannot serve (READONLY, LOADING, MASTERDOWN) is
 `StoreUnavailable` with nothing applied, and the connection is left for another.
 Should scripts be flushed while operations are in flight, those that were refused
 for it go once more and may then follow later ones to the same key.
+
+Where changes are announced, every write is a script that also publishes
+(`announcing`), in a channel named after namespace and database; they are heard
+over a connection of their own, which all that listen share.
 """
 
 from __future__ import annotations
@@ -22,20 +26,23 @@ from typing import Any, Final, Self
 
 from holdfast.engines import Lease, lease
 from holdfast.engines.redis import Address, RedisEngine, Refusal, as_error, refusal_word
-from holdfast.errors import Closed, HoldfastError, InvalidConversion
+from holdfast.errors import Closed, HoldfastError, InvalidConversion, StoreMisconfigured
 from holdfast.persist.driver import (
     LATER,
     Create,
     Get,
     GetEntry,
     Increment,
+    Listener,
     Operation,
     Outcome,
     Set,
+    Subscription,
     Sweep,
     Traits,
 )
-from holdfast.persist.drivers.redis.commands import READ, SCRIPTS, packed, paged, scripted, unpaged, what
+from holdfast.persist.drivers.redis.announcing import ANNOUNCING, Announcer, Hearing, Plain
+from holdfast.persist.drivers.redis.commands import READ, SCRIPTS, paged, unpaged, what
 from holdfast.persist.drivers.redis.doctor import findings
 from holdfast.store import Finding, Health, Migration, StoreURL
 
@@ -50,6 +57,7 @@ TRAITS: Final = Traits(
     pipeline=64,
     max_bytes=1 << 20,  # times the pipeline is what may be under way
     scan_repeats=True,
+    notifies=True,
 )
 
 
@@ -71,6 +79,10 @@ class RedisDriver:
         self._url = url
         self._lease: Lease[RedisEngine] | None = None
         self._engine: RedisEngine | None = None
+        self._channel: str | None = None  # where changes are announced
+        self._hearings: set[Hearing] = set()
+        self._commands: Plain | Announcer = Plain()
+        self._packed = self._commands.packed
 
     @classmethod
     def from_url(cls, url: StoreURL) -> Self:
@@ -89,13 +101,27 @@ class RedisDriver:
         self._engine = engine
         try:
             await engine.load(*SCRIPTS)
+            if self._channel is not None:
+                await self._begin_to_announce(engine, f"{self._channel}@{engine.database}")
         except BaseException:
             await self.close()
             raise
 
+    async def _begin_to_announce(self, engine: RedisEngine, channel: str) -> None:
+        await engine.load(*ANNOUNCING)
+        try:
+            await engine.call("PUBLISH", channel, b"")
+        except StoreMisconfigured as exc:
+            # Else writes would be made, and then fail.
+            raise StoreMisconfigured(f"watch=True: this user may not publish in {channel!r}: {exc}") from exc
+        self._commands = Announcer(channel)
+        self._packed = self._commands.packed
+
     async def close(self) -> None:
         engine, self._engine = self._engine, None
         held, self._lease = self._lease, None
+        for hearing in list(self._hearings):
+            await hearing.close()
         if held is not None:
             await held.release()
         elif engine is not None:
@@ -126,6 +152,20 @@ class RedisDriver:
     async def sweep(self, cursor: str | None, limit: int) -> Sweep:
         return Sweep(0, None)  # Redis deletes what has expired
 
+    def announce(self, channel: str) -> None:
+        self._channel = channel
+
+    async def subscribe(self, listener: Listener) -> Subscription:
+        engine = self._opened()
+        hearing = Hearing(engine, f"{self._channel}@{engine.database}", listener, self._hearings.discard)
+        self._hearings.add(hearing)
+        try:
+            await hearing.begin()
+        except BaseException:
+            await hearing.close()
+            raise
+        return hearing
+
     def apply(self, batch: Sequence[Operation], lane: int = 0) -> asyncio.Future[list[Outcome]]:
         engine = self._engine or self._opened()
         count = len(batch)
@@ -136,16 +176,18 @@ class RedisDriver:
                 data, replies = paged(batch)
                 return engine.send(data, replies, partial(self._read_pages, batch))
             read = self._read_sets if kind is Set else self._read_creates if kind is Create else self._read
-            return engine.send(packed(batch), count, partial(read, batch))
+            return engine.send(self._packed(batch), count, partial(read, batch))
         gets = [op for op in batch if type(op) is Get]
         if len(gets) > 1:
             # Reads of a batch may see any state in between: one MGET, behind its writes.
             others = [op for op in batch if type(op) is not Get]
             data, pages = paged(gets)
             return engine.send(
-                packed(others) + data, len(others) + pages, partial(self._read_mixed, batch, others, gets)
+                self._packed(others) + data,
+                len(others) + pages,
+                partial(self._read_mixed, batch, others, gets),
             )
-        return engine.send(packed(batch), count, partial(self._read, batch))
+        return engine.send(self._packed(batch), count, partial(self._read, batch))
 
     def _opened(self) -> RedisEngine:
         if self._engine is None:
@@ -205,7 +247,7 @@ class RedisDriver:
     ) -> list[Outcome]:
         """Scripts were flushed: an operation that was refused for that did nothing, so its text is sent instead."""
         refused = [ops[at] for at in unknown]
-        data = b"".join([scripted(op, "EVAL") for op in refused])
+        data = b"".join([self._commands.resent(op) for op in refused])
         try:
             replies = await self._opened().send(data, len(refused))
         except HoldfastError as exc:
