@@ -1,7 +1,8 @@
 // What somebody wrote, as nodes: links that lead somewhere, `code`, and ``` fences. Everything else is text, and
 // nothing is ever parsed as HTML.
 
-const PARTS = /```(?:[\w+#.-]*\n)?([\s\S]*?)```|`([^`\n]+)`|(https?:\/\/[^\s<>"`]+)/g;
+// The line ends around a fenced block are the fence's own.
+const PARTS = /\n?```(?:[\w+#.-]*\n)?([\s\S]*?)\n?```\n?|`([^`\n]+)`|(https?:\/\/[^\s<>"`]+)/g;
 
 /** A fragment of text, code and links. */
 export function formatted(text) {
@@ -20,7 +21,7 @@ export function formatted(text) {
 
 function code(text, block) {
   const inner = document.createElement("code");
-  inner.textContent = block ? text.replace(/\n$/, "") : text;
+  inner.textContent = text;
   if (!block) return inner;
   const outer = document.createElement("pre");
   outer.tabIndex = 0; // wide code scrolls, also by keyboard
