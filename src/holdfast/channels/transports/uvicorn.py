@@ -64,6 +64,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             accepting = message["type"] == "websocket.accept" and self._taken is not None
             if accepting:
                 self.scope = {**self.scope, "query_string": b""}  # it may hold a token, and is logged
+                # Every browser offers compression, and uvicorn takes it; our frames are shared as they are.
+                self.response.headers.pop("Sec-WebSocket-Extensions", None)
             await send(message)
             if accepting:
                 self._hand_over()
@@ -153,8 +155,9 @@ class RawSocket(Socket, asyncio.Protocol):
             self.hub.counts.dropped += 1
             if events.listeners:
                 events.publish(events.ReaderDropped(waiting))
+            # `lost` follows in the next turn: now a room is in the midst of handing out frames to its members.
+            self.write = _nowhere
             self._transport.abort()
-            self.lost("slow")
 
     @property
     def unread(self) -> int:
