@@ -95,7 +95,7 @@ async def test_messages_are_stamped_by_the_computers_clock_unless_another_is_giv
     assert before <= at <= time.time_ns() // 1_000_000
 
 
-@pytest.mark.parametrize(("most", "slack"), [(1, 16), (128, 16), (129, 16), (160, 20), (800, 100)])
+@pytest.mark.parametrize(("most", "slack"), [(1, 16), (100, 16), (128, 16), (129, 16), (160, 20), (800, 100)])
 async def test_an_eighth_too_many_gather_before_they_are_cut(
     driver: MemoryDriver, most: int, slack: int
 ) -> None:
@@ -123,6 +123,14 @@ async def test_what_is_an_eighth_too_old_is_cut_with_all_that_is_too_old(
     clock.advance(0.001)
     say(driver, 1, max_age=80_000)
     assert kept(driver) == [7, 8]
+
+
+async def test_what_is_exactly_as_old_as_allowed_stays(driver: MemoryDriver, clock: ManualClock) -> None:
+    say(driver)
+    clock.advance(1)
+    assert driver.now(Trim("n:c:room", None, 1000)) == 0
+    clock.advance(0.001)
+    assert driver.now(Trim("n:c:room", None, 1000)) == 1
 
 
 async def test_a_message_that_is_old_already_is_kept_until_the_next(driver: MemoryDriver) -> None:

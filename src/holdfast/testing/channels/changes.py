@@ -19,7 +19,8 @@ class ChangeCases(SuiteCore):
         await s.fill("room", 3)
         said = await s.say("room", "named", id="x")
         entry = Entry(4, "x", "said", '{"message":"named"}', said.at, None)
-        for name in ({"id": "x"}, {"offset": 4, "epoch": said.epoch}):
+        named: tuple[dict[str, Any], ...] = ({"id": "x"}, {"offset": 4, "epoch": said.epoch})
+        for name in named:
             found = await s.do(Find("room", **name))
             assert isinstance(found, Found), f"{name}: {found!r}"
             assert found.epoch == said.epoch
@@ -80,7 +81,8 @@ class ChangeCases(SuiteCore):
     async def test_what_was_erased_is_found_edited_and_erased_no_more(self, s: Subject) -> None:
         said = await s.say("room", "secret", id="x")
         await s.do(Erase("room", id="x"))
-        for name in ({"id": "x"}, {"offset": 1, "epoch": said.epoch}):
+        named: tuple[dict[str, Any], ...] = ({"id": "x"}, {"offset": 1, "epoch": said.epoch})
+        for name in named:
             await nothing(s, Find("room", **name), Edit("room", body("back"), **name), Erase("room", **name))
         log = await s.log("room", changes_after=0)
         assert log.last == 2, "a change of nothing took an offset"
