@@ -20,7 +20,7 @@ WORDS = r"holdfast(\.errors|\.store|\.events)"
 """What everybody may speak: errors, events, and the words about stores."""
 PURE = r"__future__|abc|bisect|collections(\..*)?|copy|dataclasses|datetime|decimal|difflib|enum|functools|hashlib"
 PURE += r"|importlib(\..*)?|itertools|json|math|operator|random|re|secrets|string|sys|time|types|typing|urllib\.parse"
-CONTRACT = r"holdfast\.persist\.(driver|migrations|waves)"
+CONTRACT = r"holdfast\.persist\.(driver|migrations|waves|announcing)"
 TALK = r"holdfast\.channels\.(driver|migrations)"
 
 # The first row whose pattern matches a module's name says what it may import.
@@ -36,7 +36,7 @@ RULES: list[tuple[str, str]] = [
         rf"{PURE}|.+|!holdfast|{WORDS}|holdfast|holdfast\.engines\.\1(\..*)?",
     ),
     (
-        r"holdfast\.persist\.(codec|keys|driver|migrations|waves)",
+        r"holdfast\.persist\.(codec|keys|driver|migrations|waves|announcing)",
         rf"{PURE}|msgspec|{CONTRACT}|holdfast\.(errors|store)",
     ),
     (r"holdfast\.persist\.registry", rf"{PURE}|msgspec|{CONTRACT}|holdfast\.(errors|store)"),

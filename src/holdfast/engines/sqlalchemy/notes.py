@@ -34,6 +34,8 @@ LATE_SECONDS: Final = 30.0
 MOST_MISSING: Final = 1024
 FIRST_MISSING: Final = 16
 """Below the first number of a table that was empty: all else was swept, not late."""
+RECENT: Final = 256
+"""Numbers among which, at the start, others may still be under way."""
 PAGE: Final = 1000
 DATA_PAGE: Final = 16
 """Notes whose data is held at once; one may be a mebibyte."""
@@ -73,6 +75,7 @@ async def sweep(connection: AsyncConnection, life_ms: int) -> int:
 
 _OLDEST: Final = select(notes.c.number, notes.c.at).order_by(notes.c.number).limit(PAGE)
 _DELETE: Final = delete(notes).where(notes.c.number.in_(bindparam("numbers", expanding=True)))
+_RECENT: Final = select(notes.c.number).order_by(notes.c.number.desc()).limit(RECENT)
 _HIGHEST: Final = select(func.max(notes.c.number))
 _DATA: Final = (
     select(notes.c.channel, notes.c.data)
@@ -112,10 +115,15 @@ class NoteReader:
         self._read = clock()
 
     async def start(self, connection: AsyncConnection) -> None:
-        """Take what is there now for read."""
-        self._high = (await connection.execute(_HIGHEST)).scalar() or 0
-        self._missing.clear()
+        """Take what is there now for read; not what was numbered before and is not yet to be seen."""
+        recent = [row[0] for row in await connection.execute(_RECENT)]
         self._read = self._clock()
+        self._missing.clear()
+        self._high = recent[0] if recent else 0
+        if recent:
+            lowest = max(1, recent[-1] - FIRST_MISSING, self._high - MOST_MISSING)
+            absent = sorted(set(range(lowest, self._high)).difference(recent))
+            self._missing = dict.fromkeys(absent, self._read + LATE_SECONDS)
 
     def overslept(self) -> bool:
         """Whether notes may have been swept since the last look."""

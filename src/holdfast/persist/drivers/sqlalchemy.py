@@ -23,12 +23,16 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import StaticPool
 
 from holdfast.engines import Lease, lease
+from holdfast.engines import notes as note_layouts
 from holdfast.engines.sqlalchemy import OPTIONS, SQLAlchemyEngine, StatementRefused, engine_for
 from holdfast.engines.sqlalchemy.findings import findings
+from holdfast.engines.sqlalchemy.ledger import migrate, pending
+from holdfast.engines.sqlalchemy.notes import sweep as sweep_notes
 from holdfast.errors import Closed, StoreError, StoreMisconfigured, StoreUnavailable, again
 from holdfast.persist.driver import (
     LATER,
@@ -36,22 +40,28 @@ from holdfast.persist.driver import (
     Get,
     GetEntry,
     Keys,
+    Listener,
     Operation,
     Outcome,
+    Subscription,
     Sweep,
     Traits,
 )
 from holdfast.persist.drivers.sqlalchemy_rows import Rows
-from holdfast.persist.drivers.sqlalchemy_schema import apply_pending, pending_on, record_migrations
+from holdfast.persist.drivers.sqlalchemy_schema import layouts, record_migrations
 from holdfast.persist.drivers.sqlalchemy_tables import Statements, ledger, metadata, statements_for, table
+from holdfast.persist.drivers.sqlalchemy_watch import Hearing
 from holdfast.store import Finding, Health, Migration, StoreURL
 
 __all__ = ["SQLAlchemyDriver", "ledger", "metadata", "record_migrations", "table"]
 
 NAME: Final = "sqlalchemy"
+POLL: Final = 0.25
+_NOTES: Final = "notes"
+"""The cursor of a sweep that is done with the values; a key has a colon."""
 
 
-def _traits_of(dialect: str, *, owned: bool) -> Traits:
+def _traits_of(dialect: str, poll: float, *, owned: bool) -> Traits:
     local = dialect == "sqlite"
     served = dialect in ("postgresql", "mysql", "mariadb")
     return Traits(
@@ -62,6 +72,8 @@ def _traits_of(dialect: str, *, owned: bool) -> Traits:
         version_from_content=False,
         lanes=1 if local else 2,
         sweeps=True,
+        notifies=True,
+        latency=poll,
         auto_migrate=local,
     )
 
@@ -72,14 +84,19 @@ class SQLAlchemyDriver:
     An engine that is passed in stays open, and as it is: on SQLite its journal
     mode and `synchronous` are its owner's choice, and `holdfast doctor` tells
     what they promise.
+
+    Args:
+        poll: seconds between two looks for what is announced, where something watches.
     """
 
-    traits = _traits_of("postgresql", owned=True)
+    traits = _traits_of("postgresql", POLL, owned=True)
     """Of the class, for those who ask before there is a database; an instance has its dialect's."""
 
-    OPTIONS = OPTIONS
+    OPTIONS = (*OPTIONS, "poll")
 
-    def __init__(self, url: StoreURL | None = None, *, engine: AsyncEngine | None = None) -> None:
+    def __init__(
+        self, url: StoreURL | None = None, *, engine: AsyncEngine | None = None, poll: float | None = None
+    ) -> None:
         if (url is None) == (engine is None):
             raise TypeError("SQLAlchemyDriver: either a URL or engine=")
         if engine is None:
@@ -93,17 +110,21 @@ class SQLAlchemyDriver:
             raise StoreMisconfigured(
                 f"{NAME}: this engine has one connection for all its users, whose transactions would mix; use memory://"
             )
-        self._url = url
+        if poll is None:
+            poll = POLL if url is None else url.number("poll", POLL, least=0.01)
+        self._url = None if url is None else _shared(url)
         self._given = engine if url is None else None
         self._dialect = engine.dialect.name
         self._sql: Statements = statements_for(self._dialect)
-        self.traits = _traits_of(self._dialect, owned=url is not None)
+        self.traits = _traits_of(self._dialect, poll, owned=url is not None)
         self._lease: Lease[SQLAlchemyEngine] | None = None
         self._opened: SQLAlchemyEngine | None = None
+        self._channel: str | None = None  # where changes are announced
+        self._hearings: set[Hearing] = set()
 
     @classmethod
     def from_url(cls, url: StoreURL) -> SQLAlchemyDriver:
-        return cls(StoreURL.parse(url.text, own=OPTIONS, foreign=True) if not url.options else url)
+        return cls(StoreURL.parse(url.text, own=cls.OPTIONS, foreign=True) if not url.options else url)
 
     # --- life ---
 
@@ -120,6 +141,8 @@ class SQLAlchemyDriver:
             self._opened = self._lease.engine
 
     async def close(self) -> None:
+        for hearing in tuple(self._hearings):
+            await hearing.close()
         engine, self._opened = self._opened, None
         taken, self._lease = self._lease, None
         if taken is not None:
@@ -129,7 +152,7 @@ class SQLAlchemyDriver:
 
     @property
     def _rows(self) -> Rows:
-        return Rows(self._engine, self._sql)
+        return Rows(self._engine, self._sql, self._channel)
 
     @property
     def _engine(self) -> SQLAlchemyEngine:
@@ -138,13 +161,19 @@ class SQLAlchemyDriver:
         return self._opened
 
     async def pending(self) -> Sequence[Migration]:
-        return await self._engine.read(pending_on)
+        return await self._engine.read(self._pending)
+
+    async def _pending(self, connection: AsyncConnection) -> Sequence[Migration]:
+        return await pending(connection, layouts(watch=self._channel is not None))
+
+    async def _migrate(self, connection: AsyncConnection) -> Sequence[Migration]:
+        return await migrate(connection, layouts(watch=self._channel is not None))
 
     async def migrate(self) -> Sequence[Migration]:
         if not await self.pending():
             return ()
         try:
-            return await self._engine.exclusively(apply_pending)
+            return await self._engine.exclusively(self._migrate)
         except StatementRefused:
             if await self.pending():
                 raise
@@ -190,7 +219,36 @@ class SQLAlchemyDriver:
         return outcomes
 
     async def sweep(self, cursor: str | None, limit: int) -> Sweep:
-        return await self._rows.sweep(cursor, limit)
+        if cursor == _NOTES:
+            return Sweep(0, _NOTES if await self._engine.write(_sweep_notes) else None)
+        swept = await self._rows.sweep(cursor, limit)
+        if self._channel is not None and swept.cursor is None:
+            return Sweep(swept.removed, _NOTES)
+        return swept
+
+    # --- announcing ---
+
+    def announce(self, channel: str) -> None:
+        self._channel = channel
+
+    async def subscribe(self, listener: Listener) -> Subscription:
+        engine = self._engine
+        if self._channel is None:
+            raise Closed(f"{NAME}: nothing is announced")
+        hearing = Hearing(engine, self._channel, listener, self.traits.latency, closed=self._hearings.discard)
+        await hearing.begin()
+        self._hearings.add(hearing)
+        return hearing
+
+
+async def _sweep_notes(connection: AsyncConnection) -> int:
+    return await sweep_notes(connection, note_layouts.LIFE_MS)
+
+
+def _shared(url: StoreURL) -> StoreURL:
+    """The URL without what is this driver's own: `channels` leases the same engine."""
+    options = {name: value for name, value in url.options.items() if name in OPTIONS}
+    return msgspec.structs.replace(url, options=options)
 
 
 async def _part(rows: Rows, ops: Sequence[Operation]) -> list[Outcome]:

@@ -32,6 +32,7 @@ from holdfast.persist.driver import (
 )
 from holdfast.persist.drivers.sqlalchemy_replay import Changes, Row, draw_version, replay
 from holdfast.persist.drivers.sqlalchemy_tables import Statements
+from holdfast.persist.drivers.sqlalchemy_watch import announce
 from holdfast.persist.waves import Wave, waves
 
 __all__ = ["Rows"]
@@ -40,11 +41,16 @@ Outcomes: TypeAlias = list[Outcome]
 
 
 class Rows:
-    """One engine's table of values. Every method is one or a few round trips, however much it is given."""
+    """One engine's table of values. Every method is one or a few round trips, however much it is given.
 
-    def __init__(self, engine: SQLAlchemyEngine, sql: Statements) -> None:
+    Args:
+        channel: where changes are announced; None: nowhere.
+    """
+
+    def __init__(self, engine: SQLAlchemyEngine, sql: Statements, channel: str | None = None) -> None:
         self._engine = engine
         self._sql = sql
+        self._channel = channel
         # Without a transaction of theirs, SQLite would sync after each of many rows.
         self._syncs_each = engine.dialect == "sqlite"
 
@@ -108,8 +114,10 @@ class Rows:
         async def work(connection: AsyncConnection) -> None:
             now = 0 if self._sql.reads_clock or not _reckons(wave.ops) else await self._now(connection)
             await connection.execute(statement, [self._row(op, now) for op in wave.ops])
+            if self._channel is not None:
+                await announce(connection, self._channel, wave.ops, [None] * len(wave.ops))
 
-        if len(wave.ops) > 1 and self._syncs_each:
+        if self._channel is not None or (len(wave.ops) > 1 and self._syncs_each):
             await self._engine.transact(work)
         else:
             await self._engine.write(work)
@@ -118,9 +126,12 @@ class Rows:
     async def _create(self, statement: Any, wave: Wave, ops: Sequence[Operation]) -> Outcomes:
         async def work(connection: AsyncConnection) -> set[str]:
             rows = [self._row(op, 0) for op in wave.ops]
-            return {self._key(row[0]) for row in await connection.execute(statement, rows)}
+            created = {self._key(row[0]) for row in await connection.execute(statement, rows)}
+            if self._channel is not None:
+                await announce(connection, self._channel, wave.ops, [op.key in created for op in wave.ops])
+            return created
 
-        created = await self._engine.write(work)
+        created = await (self._engine.write if self._channel is None else self._engine.transact)(work)
         outcomes: Outcomes = []
         for op in ops:
             outcomes.append(op.key in created)
@@ -149,6 +160,8 @@ class Rows:
             before, now = await self._locked(connection, keys, _reckons(ops))
             outcomes, changes = replay(ops, before, now)
             await self._write_changes(connection, changes)
+            if self._channel is not None:
+                await announce(connection, self._channel, ops, outcomes)
             return outcomes
 
         return await self._engine.transact(work)
@@ -205,6 +218,8 @@ class Rows:
 
         async def work(connection: AsyncConnection) -> int:
             removed = 0
+            if live and self._channel is not None:
+                await self._announce_cleared(connection, self._channel, op, live)
             if live:  # unless somebody removed it meanwhile, or time did
                 chosen = self._timed({"keys": self._padded(live)})
                 removed = (await connection.execute(self._sql.delete_live, chosen)).rowcount
@@ -215,6 +230,15 @@ class Rows:
 
         removed = await self._engine.transact(work) if rows else 0
         return Cleared(removed, self._key(rows[-1][0]) if len(rows) >= op.limit else None)
+
+    async def _announce_cleared(
+        self, connection: AsyncConnection, channel: str, op: Clear, keys: set[str]
+    ) -> None:
+        """Lock what is about to be deleted, and say so of those that are there still, and live."""
+        now = await self._now(connection)
+        rows = await connection.execute(self._sql.lock, {"keys": self._padded(keys)})
+        live = [self._key(row[0]) for row in rows if row[2] is None or row[2] > now]
+        await announce(connection, channel, [op], [None], {0: live})
 
     async def sweep(self, cursor: str | None, limit: int) -> Sweep:
         rows = await self._looked_at("", cursor, limit)

@@ -6,27 +6,26 @@ from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from holdfast.engines.sqlalchemy.ledger import Layout, migrate, pending, record
-from holdfast.engines.sqlalchemy.tables import values
+from holdfast.engines import notes as note_layouts
+from holdfast.engines.sqlalchemy.ledger import Layout, record
+from holdfast.engines.sqlalchemy.tables import notes, values
 from holdfast.persist.migrations import MIGRATIONS
-from holdfast.store import Migration
 
-__all__ = ["LAYOUTS", "apply_pending", "pending_on", "record_migrations"]
+__all__ = ["layouts", "record_migrations"]
 
-LAYOUTS: Final = (Layout(MIGRATIONS, (values,)),)
-
-
-async def pending_on(connection: AsyncConnection) -> Sequence[Migration]:
-    return await pending(connection, LAYOUTS)
+_VALUES: Final = Layout(MIGRATIONS, (values,))
+_NOTES: Final = Layout(note_layouts.MIGRATIONS, (notes,))
 
 
-async def apply_pending(connection: AsyncConnection) -> Sequence[Migration]:
-    """Apply what this connection finds pending; the caller keeps others out."""
-    return await migrate(connection, LAYOUTS)
+def layouts(*, watch: bool) -> Sequence[Layout]:
+    """The tables of a driver; with `watch` of one that announces."""
+    return (_NOTES, _VALUES) if watch else (_VALUES,)
 
 
-def record_migrations(connection: Connection) -> None:
-    """Write into the ledger that the table is there, for those who made it otherwise (Alembic: `op.get_bind()`)."""
-    record(connection, LAYOUTS)
+def record_migrations(connection: Connection, *, watch: bool = False) -> None:
+    """Write into the ledger that the table is there, for those who made it otherwise (Alembic: `op.get_bind()`).
+
+    With `watch`, that of announcements too, which `Persist(url, watch=True)` needs.
+    """
+    record(connection, layouts(watch=watch))
