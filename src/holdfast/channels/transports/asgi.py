@@ -33,7 +33,7 @@ def endpoint(
     longpoll = LongPoll(channels, window=window)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        kind, path = scope["type"], scope.get("path", "")
+        kind, path = scope["type"], scope.get("path", "").removesuffix("/")  # Litestar's mounts add one
         if kind == "websocket":
             await _websocket(channels, path, scope, receive, send)
         elif kind == "http" and path.endswith("/longpoll"):
