@@ -45,6 +45,7 @@ class BatchApplied(msgspec.Struct, frozen=True):
     operations: Mapping[str, int]  # how many of each kind: {"get": 31, "set": 2}
     seconds: float  # from hand-over to answer
     error: str | None  # class name of what the whole round trip failed with
+    capability: str = "persist"  # whose operations they are: "persist" or "channels"
 
 
 class OperationApplied(msgspec.Struct, frozen=True):
@@ -52,6 +53,7 @@ class OperationApplied(msgspec.Struct, frozen=True):
 
     store: str
     operation: str
+    capability: str = "persist"
 
 
 class Connected(msgspec.Struct, frozen=True):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from holdfast.channels.api import Channels, Message, TopicInfo
+from holdfast.channels.api import Channels
 from holdfast.channels.channel import AnyTopic, Channel, Connect, Refuse, Reply, User, event
 from holdfast.channels.counts import ConnectionInfo, Counts, RoomInfo
 from holdfast.channels.limits import Limits
+from holdfast.channels.messages import Message, TopicInfo
 from holdfast.channels.tail import Heard
 from holdfast.errors import HistoryLost, MessageTooLarge, TopicRefused
 

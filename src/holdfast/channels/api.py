@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, TypeVar
 
 import msgspec
 
@@ -16,7 +16,6 @@ from holdfast.channels.driver import (
     Clear,
     Driver,
     Edit,
-    Entry,
     Erase,
     Find,
     Found,
@@ -28,9 +27,10 @@ from holdfast.channels.driver import (
 )
 from holdfast.channels.hub import LEASE, Hub
 from holdfast.channels.limits import Limits
+from holdfast.channels.messages import Message, TopicInfo, message_of, named, position_of
 from holdfast.channels.payloads import encode
 from holdfast.channels.presence import Presence
-from holdfast.channels.recovery import Position, is_given, recoverable
+from holdfast.channels.recovery import recoverable
 from holdfast.channels.registry import driver_for
 from holdfast.channels.routing import Route, Routes, check_topic
 from holdfast.channels.socket import AWAY
@@ -38,33 +38,14 @@ from holdfast.channels.tail import Heard, tail
 from holdfast.errors import HistoryLost, TopicRefused
 from holdfast.store import Finding, Health, Migration, masked
 
-__all__ = ["Channels", "Message", "TopicInfo"]
+__all__ = ["Channels"]
 
+T = TypeVar("T")
 Authenticate: TypeAlias = Callable[[Connect], User | Awaitable[User | None] | None]
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 PAGE = 200
-
-
-class Message(msgspec.Struct, frozen=True):
-    """A kept message as it is now."""
-
-    id: str  # its publisher's, or its position
-    position: str  # opaque
-    event: str
-    payload: dict[str, Any]
-    at: float  # seconds since 1970 when it was kept
-    edited: bool
-
-
-class TopicInfo(msgspec.Struct, frozen=True):
-    """A topic with a history."""
-
-    topic: str
-    messages: int  # kept, roughly
-    at: float  # seconds since 1970 of its latest message
-    members: int  # in this process
 
 
 class Channels:
@@ -176,13 +157,12 @@ class Channels:
         return self._driver.traits
 
     async def migrate(self) -> Sequence[Migration]:
-        """Make or update the tables; what was applied."""
-        await self._driver.open()
-        try:
-            return await self._driver.migrate()
-        finally:
-            if not self.hub.core.is_open:
-                await self._driver.close()
+        """Make or update the tables, opened or not; what was applied, oldest first."""
+        return await self._with_driver(lambda driver: driver.migrate())
+
+    async def pending(self) -> Sequence[Migration]:
+        """The migrations that the store still lacks, oldest first."""
+        return await self._with_driver(lambda driver: driver.pending())
 
     async def health(self) -> Health:
         """Whether the store answers. Never raises for a store that is down."""
@@ -190,7 +170,16 @@ class Channels:
 
     async def describe(self) -> Sequence[Finding]:
         """What the store promises as it is configured, for `holdfast doctor`."""
-        return await self._driver.describe()
+        return await self._with_driver(lambda driver: driver.describe())
+
+    async def _with_driver(self, ask: Callable[[Driver], Awaitable[Sequence[T]]]) -> Sequence[T]:
+        if self.hub.core.is_open:
+            return await ask(self._driver)
+        await self._driver.open()
+        try:
+            return await ask(self._driver)
+        finally:
+            await self._driver.close()
 
     # --- saying ---
 
@@ -286,18 +275,18 @@ class Channels:
         if before is not None and after is not None:
             raise ValueError("history: before or after, not both")
         if after is not None:
-            since = _position(after)
+            since = position_of(after)
             log: Log = await self.hub.run(Read(key, limit, after=max(since.offset, 0)))
             if not recoverable(since, log.epoch, log.last, log.trimmed):
                 raise HistoryLost(f"history {topic!r}: what came after that position is no longer all there")
         elif before is not None:
-            until = _position(before)
+            until = position_of(before)
             log = await self.hub.run(Read(key, limit, before=until.offset))
             if log.epoch != until.epoch:
                 return []
         else:
             log = await self.hub.run(Read(key, limit))
-        return [_message(log.epoch or "", entry) for entry in log.entries]
+        return [message_of(log.epoch or "", entry) for entry in log.entries]
 
     def tail(self, topic: str, *, since: str | None = None) -> AsyncIterator[Heard]:
         """Every message from now on, as members get it: the last `history` first, or all since a position.
@@ -311,19 +300,19 @@ class Channels:
     async def message(self, topic: str, id: str) -> Message | None:
         """One kept message by its id, or None."""
         key = self._kept(topic)
-        found: Found | None = await self.hub.run(Find(key, **_named(id)))
-        return None if found is None else _message(found.epoch, found.entry)
+        found: Found | None = await self.hub.run(Find(key, **named(id)))
+        return None if found is None else message_of(found.epoch, found.entry)
 
     async def edit(self, topic: str, id: str, payload: Any) -> Message | None:
         """Give a kept message another payload and announce it as `message_edited`; None: there is no such one."""
         key = self._kept(topic)
         data = encode("edit", payload, max_bytes=self.hub.limits.message)
-        changed: Changed | None = await self.hub.run(Edit(key, data, **_named(id)), len(data))
-        return None if changed is None else _message(changed.epoch, changed.entry)
+        changed: Changed | None = await self.hub.run(Edit(key, data, **named(id)), len(data))
+        return None if changed is None else message_of(changed.epoch, changed.entry)
 
     async def remove(self, topic: str, id: str) -> bool:
         """Erase a kept message's payload and announce it as `message_removed`; whether there was such a one."""
-        changed = await self.hub.run(Erase(self._kept(topic), **_named(id)))
+        changed = await self.hub.run(Erase(self._kept(topic), **named(id)))
         return changed is not None
 
     async def clear(self, topic: str) -> bool:
@@ -333,15 +322,24 @@ class Channels:
     async def topics(self, prefix: str = "") -> AsyncIterator[TopicInfo]:
         """The topics with a history whose names start with `prefix`, by name."""
         cursor: str | None = None
-        start = len(self.hub.prefix)
         while True:
-            page: TopicPage = await self.hub.run(Topics(self.hub.prefix + prefix, cursor, PAGE))
-            for each in page.topics:
-                room = self.hub.rooms.get(each.key)
-                yield TopicInfo(each.key[start:], each.kept, each.at / 1000, 0 if room is None else len(room))
-            cursor = page.cursor
+            page, cursor = await self.topic_page(prefix, cursor=cursor, limit=PAGE)
+            for each in page:
+                yield each
             if cursor is None:
                 return
+
+    async def topic_page(
+        self, prefix: str = "", *, cursor: str | None = None, limit: int = 100
+    ) -> tuple[list[TopicInfo], str | None]:
+        """Some of those topics, and where to go on (None: these were the last). A page may have fewer than `limit`."""
+        page: TopicPage = await self.hub.run(Topics(self.hub.prefix + prefix, cursor, limit))
+        start, rooms, found = len(self.hub.prefix), self.hub.rooms, []
+        for each in page.topics:
+            room = rooms.get(each.key)
+            members = 0 if room is None else len(room)
+            found.append(TopicInfo(each.key[start:], each.kept, each.at / 1000, members))
+        return found, page.cursor
 
     def _route(self, topic: str) -> Route:
         return self.hub.routes.get(check_topic(topic))
@@ -350,28 +348,3 @@ class Channels:
         if not self._route(topic).kept:
             raise TopicRefused(f"topic {topic!r}: its channel keeps no history")
         return self.hub.prefix + topic
-
-
-def _position(text: str) -> Position:
-    position = Position.parse(text)
-    if position is None:
-        raise ValueError(f"position {text!r}: it is none of ours")
-    return position
-
-
-def _named(id: str) -> Mapping[str, Any]:
-    """An id as operations name a message: by what its publisher gave, or by where it stands."""
-    position = Position.parse(id)
-    if position is not None:
-        return {"offset": position.offset, "epoch": position.epoch}
-    if not isinstance(id, str) or not is_given(id):
-        raise ValueError(f"message {id!r}: it is no id")
-    return {"id": id}
-
-
-def _message(epoch: str, entry: Entry) -> Message:
-    position = f"{entry.offset}~{epoch}"
-    payload = msgspec.json.decode(entry.payload or b"{}")
-    return Message(
-        entry.id or position, position, entry.event, payload, entry.at / 1000, entry.changed is not None
-    )

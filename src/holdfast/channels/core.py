@@ -57,6 +57,7 @@ class Core:
             self._batcher = Batcher(
                 self._apply if traits.pipeline == 1 else self._apply_behind,
                 name=traits.name,
+                capability="channels",
                 lanes=traits.lanes,
                 writes_in_one_lane=traits.writes_in_one_lane,
                 pipeline=traits.pipeline,
@@ -132,7 +133,8 @@ class Core:
         if outcome is not LATER:
             self._written((op,), (outcome,))
             if events.listeners:
-                events.publish(events.OperationApplied(self.traits.name, type(op).__name__.lower()))
+                kind = type(op).__name__.lower()
+                events.publish(events.OperationApplied(self.traits.name, kind, "channels"))
         return outcome
 
     def _submit(self, op: Operation, size: int) -> asyncio.Future[Outcome]:

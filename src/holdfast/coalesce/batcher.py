@@ -41,6 +41,7 @@ class Batcher(Generic[Op]):
     Args:
         apply: does one batch; its contract is the driver's `apply`.
         name: what events and errors call the store.
+        capability: whose operations these are, for events.
         lanes: how many batches may be under way beside each other; an
             operation's lane follows from its key.
         writes_in_one_lane: what is not repeatable keeps to the first lane.
@@ -60,6 +61,7 @@ class Batcher(Generic[Op]):
         apply: Apply[Op],
         *,
         name: str,
+        capability: str = "persist",
         lanes: int = 1,
         writes_in_one_lane: bool = False,
         pipeline: int = 1,
@@ -70,7 +72,9 @@ class Batcher(Generic[Op]):
         max_queued_bytes: int = 256 << 20,
     ) -> None:
         kind: type[Lane[Op]] = SerialLane if pipeline == 1 else PipelinedLane
-        bounds = Bounds(max_ops, max_bytes, max_queued_ops, max_queued_bytes, pipeline, overlap_from)
+        bounds = Bounds(
+            max_ops, max_bytes, max_queued_ops, max_queued_bytes, pipeline, overlap_from, capability
+        )
         self._lanes = self._reads = tuple(kind(apply, name, number, bounds) for number in range(lanes))
         self._writes = self._lanes[0] if writes_in_one_lane else None
         if overlap_from and lanes > 1 and writes_in_one_lane:

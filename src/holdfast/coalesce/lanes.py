@@ -47,6 +47,7 @@ class Bounds:
     max_queued_bytes: int
     pipeline: int
     overlap_from: int
+    capability: str  # whose operations they are, for events
 
 
 class _Batch(Generic[Op]):
@@ -179,9 +180,8 @@ class Lane(Generic[Op]):
     def _tell(self, batch: _Batch[Op], error: BaseException | None) -> None:
         kinds = Counter(type(op).__name__.lower() for op in batch.ops)
         seconds = time.perf_counter() - batch.started
-        events.publish(
-            events.BatchApplied(self._name, kinds, seconds, None if error is None else type(error).__name__)
-        )
+        failed = None if error is None else type(error).__name__
+        events.publish(events.BatchApplied(self._name, kinds, seconds, failed, self._bounds.capability))
 
 
 class SerialLane(Lane[Op]):
