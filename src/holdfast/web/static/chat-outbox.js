@@ -6,7 +6,8 @@ import { make, words } from "./chat-message.js";
 import { formatted } from "./chat-text.js";
 
 export class Outbox {
-  #entries = new Map(); // id: { said, element, state }
+  #entries = new Map(); // id: { said, element, mark, state }
+  #ready = false; // while what is said goes out at once: else it would overtake what waits
   #list;
   #send;
   #key;
@@ -23,11 +24,17 @@ export class Outbox {
   add(name, message) {
     const entry = this.#put({ id: randomId(), name, message });
     this.#store();
-    this.#try(entry);
+    if (this.#ready) this.#try(entry);
   }
 
-  /** There is a connection (again): everything that waits, in order. */
+  /** The room is lost for now. */
+  hold() {
+    this.#ready = false;
+  }
+
+  /** It is back: say everything that waits, in order. */
   flush() {
+    this.#ready = true;
     for (const entry of this.#entries.values()) if (entry.state !== "failed") this.#try(entry);
   }
 

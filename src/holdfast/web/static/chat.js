@@ -127,6 +127,7 @@ const channel = socket.channel(topic, () => ({ name }), {
     isHistory = false;
   },
   lost() {
+    outbox.hold();
     people.heard("presence_state", {});
     showPeople();
     typing.clear();
