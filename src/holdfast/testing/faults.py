@@ -15,12 +15,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Container, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
 from holdfast.errors import StoreUnavailable
-from holdfast.persist.driver import Driver, Operation, Outcome, Sweep, Traits
+from holdfast.persist.driver import (
+    Driver,
+    Listener,
+    Notifying,
+    Operation,
+    Outcome,
+    Subscription,
+    Sweep,
+    Traits,
+)
 from holdfast.store import Finding, Health, Migration
 
 __all__ = ["EVERY", "Delayed", "Dropping", "DyingMidBatch", "Failing", "Held", "Passing"]
@@ -67,6 +76,12 @@ class Passing:
 
     async def sweep(self, cursor: str | None, limit: int) -> Sweep:
         return await self.driver.sweep(cursor, limit)
+
+    def announce(self, channel: str) -> None:
+        cast("Notifying", self.driver).announce(channel)
+
+    async def subscribe(self, listener: Listener) -> Subscription:
+        return await cast("Notifying", self.driver).subscribe(listener)
 
     def now(self, op: Operation) -> Outcome:
         return self.driver.now(op)

@@ -25,6 +25,7 @@ from holdfast.testing.persist.listing import ListingCases
 from holdfast.testing.persist.model import ModelCases
 from holdfast.testing.persist.operations import OperationCases
 from holdfast.testing.persist.text import TextCases
+from holdfast.testing.persist.watching import WatchingCases
 
 __all__ = ["PersistSuite"]
 
@@ -38,6 +39,7 @@ class PersistSuite(
     ListingCases,
     ConcurrencyCases,
     ApiCases,
+    WatchingCases,
     ModelCases,
 ):
     """Subclass it and say how a driver is made; see the module's docstring."""
