@@ -32,6 +32,7 @@ from holdfast.channels.payloads import encode
 from holdfast.channels.presence import Presence
 from holdfast.channels.recovery import recoverable
 from holdfast.channels.registry import driver_for
+from holdfast.channels.restoring import restore
 from holdfast.channels.routing import Route, Routes, check_topic
 from holdfast.channels.socket import AWAY
 from holdfast.channels.tail import Heard, tail
@@ -314,6 +315,19 @@ class Channels:
         """Erase a kept message's payload and announce it as `message_removed`; whether there was such a one."""
         changed = await self.hub.run(Erase(self._kept(topic), **named(id)))
         return changed is not None
+
+    async def restore(
+        self, topic: str, messages: Sequence[Message], *, replace: bool = True
+    ) -> list[bool | Exception]:
+        """Put messages of an export back: with their ids, times and edits, in their order, under new positions.
+
+        For each whether something was stored (False: it is there as it is), or
+        why it could not be. One that is there already is given the export's
+        payload, unless `replace` is False; one that was erased here stays so. A
+        message known by its position gets an id made from it, and is not put
+        back into the very log it is from. An empty `id` is none.
+        """
+        return await restore(self.hub, self._route(topic), self._kept(topic), messages, replace=replace)
 
     async def clear(self, topic: str) -> bool:
         """Forget a topic's whole history; whether it had any. Who comes back to it is told that it is lost."""

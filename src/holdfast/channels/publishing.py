@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from holdfast.channels.hub import Hub
     from holdfast.channels.joined import Joined
 
-__all__ = ["Publishing"]
+__all__ = ["Publishing", "check_event"]
 
 BEHIND: Final = 10_000
 """Messages that were shown and are not stored yet; one more is `Overloaded`, and is not shown."""
@@ -71,7 +71,7 @@ class Publishing:
         """
         if keep is None:
             keep = route.keep
-        _check_event(event)
+        check_event(event)
         key = self._hub.prefix + topic
         if keep is False:
             says = self._show(key, topic, event, payload, but)
@@ -181,7 +181,8 @@ class Publishing:
 
 
 @lru_cache(maxsize=1024)
-def _check_event(event: str) -> None:
+def check_event(event: str) -> None:
+    """Raises `TypeError` or `ValueError` where it cannot be an event's name."""
     if not isinstance(event, str):
         raise TypeError(f"an event is a str, not {type(event).__name__}")
     if not 0 < len(event.encode()) <= protocol.LONGEST or event.startswith("phx_"):
