@@ -73,6 +73,8 @@ class Channels:
             ``["alice.example", "*.alice.example"]``; None: not checked here.
         limits: how much a client may ask for.
         auto_migrate: as for `Persist`.
+        lease: seconds after which a process that is not heard of is dead, and
+            whoever was present through it leaves.
 
     Raises, from operations:
         TopicRefused: no channel serves the topic, or it keeps no history.

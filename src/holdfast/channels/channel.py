@@ -23,7 +23,10 @@ Keep: TypeAlias = bool | Literal["behind"]
 
 
 class Refuse(Exception):
-    """Raised in `connect`, `join` or a handler: the client gets an error reply with this payload.
+    """Raised in `join` or a handler: the client gets an error reply with this payload.
+
+    Raised in `connect`, it is a 403 without words; browsers do not even tell
+    their page that. Where somebody can act on the reason, refuse the join.
 
     A refused client of npm's phoenix tries to join again and again, ever more
     slowly, unless it leaves: ``channel.join().receive("error", () => channel.leave())``.
@@ -130,7 +133,11 @@ class Channel:
         """What `channels.tell(topic, message)` sent, from any process."""
 
     async def left(self, reason: str) -> None:
-        """The client is gone: "leave", "closed", "rejoined", "crash" or "shutdown". Nothing can be sent to it."""
+        """The client is gone: "leave", "closed", "rejoined", "crash", "lost" or "shutdown". Nothing can be sent to it.
+
+        "lost" is a client that must join anew, because what it missed is no
+        longer all in the store. Not called where `join` refused.
+        """
 
     # --- to use ---
 
@@ -185,6 +192,9 @@ class Channel:
         """Say that this client is here, as `key` (the user's id), with what others shall know of it.
 
         Needs `presence = True`. Ends when the client leaves, or its process dies.
+
+        Raises:
+            ValueError: there is no key, or `Limits.presences` are here already.
         """
         self._joined.track(key, meta)
 
