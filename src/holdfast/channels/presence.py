@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -31,8 +31,10 @@ __all__ = ["Presence"]
 
 GATHER: Final = 0.1
 """Seconds between two differences in one topic."""
-PART: Final = 2_000
-"""Entries in one note of a process's state."""
+PART: Final = 128 << 10
+"""Bytes of one note, roughly: what is more goes in several."""
+ASK_AGAIN: Final = 1.0
+"""Seconds between two questions to one process: an answer may be on its way."""
 _PROTOTYPE: Final = frozenset(
     [
         "__proto__",
@@ -47,19 +49,20 @@ _PROTOTYPE: Final = frozenset(
 )
 """Keys that clients before npm phoenix 1.8.9 take for something else (CVE-2026-56812)."""
 
+T = TypeVar("T")
 Entries: TypeAlias = dict[str, tuple[str, dict[str, Any]]]
 """phx_ref: key, meta"""
 
 
 class _Says(msgspec.Struct, omit_defaults=True):
-    """One note. `state` comes in parts: `first` clears, `last` completes."""
+    """One note. `state` comes in parts: the first (0) clears, the `last` completes."""
 
     kind: str  # "diff", "state", "ask", "beat", "bye"
     number: int = 0  # of the sender's latest difference
     to: str = ""  # of "ask" and "state": whom it is for; empty: everybody
     joins: list[tuple[str, str, str, dict[str, Any]]] = []  # topic, ref, key, meta
     leaves: list[tuple[str, str]] = []  # topic, ref
-    first: bool = True
+    part: int = 0
     last: bool = True
 
 
@@ -71,6 +74,8 @@ class _Node:
         self.heard = 0.0
         self.topics: dict[str, Entries] = {}
         self.coming: dict[str, Entries] | None = None  # a state of which parts are still to come
+        self.part = 0  # the next of them
+        self.asked = -ASK_AGAIN  # when it was asked for its state
 
 
 class Presence:
@@ -89,8 +94,6 @@ class Presence:
         self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
         self._shown_at = 0.0
         self._outgoing = _Says("diff")
-        self._sending: asyncio.Task[Any] | None = None
-        self._beating: asyncio.Task[Any] | None = None
 
     # --- what the application does ---
 
@@ -117,14 +120,17 @@ class Presence:
 
     def update(self, topic: str, ref: str, meta: Mapping[str, Any]) -> str:
         """Replace an entry; its new `phx_ref`."""
+        known = {**meta, "phx_ref_prev": ref}
+        msgspec.json.encode(known)  # raises before anything is changed
         key, _ = self._leave(topic, ref)
         new = f"{self._hub.node}.{next(self._refs)}"
-        self._join(topic, new, key, {**meta, "phx_ref_prev": ref})
+        self._join(topic, new, key, known)
         return new
 
     def untrack(self, topic: str, ref: str) -> None:
-        """Take an entry away."""
-        self._leave(topic, ref)
+        """Take an entry away, if it is there."""
+        if ref in self._own.get(topic, ()):
+            self._leave(topic, ref)
 
     def _everywhere(self, topic: str) -> Sequence[Entries]:
         found = [node.topics[topic] for node in self._nodes.values() if topic in node.topics]
@@ -153,7 +159,9 @@ class Presence:
         for ref, entry in leaves.items():
             if known[0].pop(ref, None) is None:
                 known[1][ref] = entry
-        known[0].update(joins)
+        for ref, entry in joins.items():  # the same once more: who was thought dead, and is not
+            if known[1].pop(ref, None) is None:
+                known[0][ref] = entry
         if self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(max(loop.time(), self._shown_at + GATHER), self._show)
@@ -167,29 +175,38 @@ class Presence:
             if room is not None and (joins or leaves):
                 diff = msgspec.json.encode({"joins": _group(joins, {}), "leaves": _group(leaves, {})})
                 room.show(protocol.broadcast(protocol.tail(topic, "presence_diff", diff)))
-        if self._hub.shared and (self._outgoing.joins or self._outgoing.leaves):
-            self._number += 1
-            says, self._outgoing = self._outgoing, _Says("diff")
-            says.number = self._number
-            self._say(says)
+        says, self._outgoing = self._outgoing, _Says("diff")
+        if self._hub.shared:
+            # Who came and went meanwhile is in both: the joins go first.
+            for came in _parts(says.joins):
+                self._tell_diff(_Says("diff", joins=came))
+            for went in _parts(says.leaves):
+                self._tell_diff(_Says("diff", leaves=went))
+
+    def _tell_diff(self, says: _Says) -> None:
+        self._number += 1
+        says.number = self._number
+        self._say(says)
 
     # --- what processes tell each other ---
 
     async def begin(self) -> None:
         """Ask who is there, and say from now on that this process is."""
         self._say(_Says("ask"))
-        self._beating = self._hub.spawn(self._beat(), "holdfast channels presence")
+        self._hub.spawn(self._beat(), "holdfast channels presence")
 
     async def close(self) -> None:
         """Tell the others that everybody here has left."""
-        if self._hub.shared and self._ever:
-            await self._hub.note(None, notes.PRESENCE, _Says("bye"))
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        ever, self._ever = self._ever, False
+        self._number, self._outgoing = 0, _Says("diff")
         self._nodes.clear()
         self._own.clear()
         self._diffs.clear()
+        if self._hub.shared and ever:
+            await self._hub.note(None, notes.PRESENCE, _Says("bye"))
 
     def lost(self) -> None:
         """Others may have said what was not heard here."""
@@ -234,7 +251,8 @@ class Presence:
         elif says.kind == "diff" and node.number == says.number - 1:
             node.number = says.number
             self._differ(node, says)
-        elif says.number != node.number:
+        elif says.number > node.number and node.heard - node.asked >= ASK_AGAIN:
+            node.asked = node.heard
             self._say(_Says("ask", to=name))
 
     def _tell_state(self, to: str) -> None:
@@ -242,15 +260,19 @@ class Presence:
             (topic, ref, key, meta) for topic, own in self._own.items() for ref, (key, meta) in own.items()
         ]
         # What waits to be told as a difference is in it: its number is the next one's, which then changes nothing.
-        for at in range(0, max(1, len(entries)), PART):
-            last = at + PART >= len(entries)
-            self._say(_Says("state", self._number, to, entries[at : at + PART], [], at == 0, last))
+        parts = _parts(entries) or [[]]
+        for at, part in enumerate(parts):
+            self._say(_Says("state", self._number, to, part, [], at, at == len(parts) - 1))
 
     def _state(self, node: _Node, says: _Says) -> None:
-        if says.first:
-            node.coming = {}
-        if node.coming is None:
-            return  # its first part was lost; a beat will tell that something is missing
+        if says.number < node.number:
+            return  # of before what is known: it was asked for twice, or delayed
+        if says.part == 0:
+            node.coming, node.part = {}, 0
+        if node.coming is None or says.part != node.part:
+            node.coming = None
+            return  # one before it was lost; a beat will tell that something is missing
+        node.part += 1
         for topic, ref, key, meta in says.joins:
             node.coming.setdefault(topic, {})[ref] = key, meta
         if says.last:
@@ -272,9 +294,8 @@ class Presence:
                     del node.topics[topic]
         left = set(says.leaves)
         for topic, ref, key, meta in says.joins:
-            entries = node.topics.setdefault(topic, {})
-            if ref not in entries and (topic, ref) not in left:
-                entries[ref] = key, meta
+            if (topic, ref) not in left and ref not in node.topics.get(topic, ()):
+                node.topics.setdefault(topic, {})[ref] = key, meta
                 self._differs(topic, {ref: (key, meta)}, {})
 
     def _forget(self, name: str) -> None:
@@ -282,6 +303,20 @@ class Presence:
         if node is not None:
             for topic, entries in node.topics.items():
                 self._differs(topic, {}, entries)
+
+
+def _parts(what: list[T]) -> list[list[T]]:
+    """As many lists as it takes for each to be small enough for one note."""
+    parts: list[list[T]] = []
+    room = 0
+    for each in what:
+        size = len(msgspec.json.encode(each))
+        if size > room:
+            parts.append([])
+            room = PART
+        room -= size
+        parts[-1].append(each)
+    return parts
 
 
 def _group(entries: Entries, into: dict[str, Any]) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from holdfast.channels.joined import Joined
 from holdfast.channels.protocol import Frame
 from holdfast.channels.room import Marks
-from holdfast.channels.socket import Socket
+from holdfast.channels.socket import TOO_SLOW, Socket
 from holdfast.channels.welcome import welcome
 from holdfast.errors import Closed, HistoryLost, Overloaded
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from holdfast.channels.routing import Route
 
 __all__ = ["Heard", "tail"]
+
+SPARE: Final = 100
+"""Messages that a caller may be behind, at least."""
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -55,15 +58,21 @@ class _Listener(Socket):
         self.code: int | None = None
 
     def send_all(self, frames: list[Frame]) -> None:
+        if self.code is not None:
+            return
         self.frames.extend(frames)
-        if len(self.frames) > self.hub.limits.missed:
-            self.close(0)
+        # Twice what may be missed: all of that comes at once where it begins with a position.
+        if len(self.frames) > 2 * self.hub.limits.missed + SPARE:
+            self.close(TOO_SLOW)
         self.arrived.set()
 
     def close(self, code: int, reason: str = "") -> None:
+        if self.code is not None:
+            return
         self.code = code
-        self.lost()
         self.arrived.set()
+        # Not now: a room may be in the midst of handing out frames to its members.
+        asyncio.get_running_loop().call_soon(self.lost)
 
 
 async def tail(hub: Hub, route: Route, topic: str, since: str | None) -> AsyncIterator[Heard]:
@@ -80,14 +89,17 @@ async def tail(hub: Hub, route: Route, topic: str, since: str | None) -> AsyncIt
     hub.admit(listener)
     try:
         room = await hub.enter(joined)
+        if joined.ended is not None:
+            room.entering -= 1
+            raise Closed(f"tail {topic!r}: closed")
         await welcome(hub, joined, room, None, b"{}", since)
         while True:
             while listener.frames:
                 heard = _heard(listener.frames.popleft(), topic)
                 if heard is not None:
                     yield heard
-            if listener.closed:
-                if listener.code == 0:
+            if listener.code is not None:
+                if listener.code == TOO_SLOW:
                     raise Overloaded(f"tail {topic!r}: more came than was taken")
                 raise Closed(f"tail {topic!r}: closed")
             listener.arrived.clear()
@@ -98,10 +110,9 @@ async def tail(hub: Hub, route: Route, topic: str, since: str | None) -> AsyncIt
 
 def _heard(frame: Frame, topic: str) -> Heard | None:
     if frame.binary:
-        kind, *_ = frame.body
-        start = 3 + frame.body[1] if kind == 2 else 0
-        if not start:
+        if frame.body[0] != 2:
             return None
+        start = 3 + frame.body[1]
         stop = start + frame.body[2]
         return Heard(frame.body[start:stop].decode(), frame.body[stop:])
     *_, event, raw = _decode(frame.body)
