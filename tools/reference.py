@@ -3,24 +3,28 @@
     python tools/reference.py            # rewrite
     python tools/reference.py --check    # exit 1 where a page is not what the code says
 
-Pages are made whole, except `docs/guarantees.md`, in which only the part
-between its two markers is.
+Pages are made whole, except `docs/guarantees.md`, in which only the parts
+between their two markers are.
 """
 
+import ast
+import importlib
 import inspect
 import re
 import sys
 import textwrap
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from holdfast import errors, events, hold, persist
+from holdfast import channels, errors, events, hold, persist
+from holdfast.channels import registry as channels_registry
 from holdfast.persist import registry
 from holdfast.persist.driver import Traits
 
 DOCS = Path(__file__).parents[1] / "docs"
 NOTE = "<!-- Made from the code by tools/reference.py: change the docstrings. -->\n\n"
-FIRST, LAST = "<!-- traits -->", "<!-- /traits -->"
+MARKERS = ("<!-- {} -->", "<!-- /{} -->")
 SHOWN = {
     "memory": "memory://",
     "SQLite": "sqlite:///app.db",
@@ -35,13 +39,13 @@ SHOWN = {
 
 def prose(thing: Any) -> str:
     """A docstring as Markdown: literal blocks and `Raises:` lists in their Markdown forms."""
-    text = inspect.cleandoc(thing.__doc__ or "")
+    text = inspect.cleandoc(thing.__doc__ or "").replace("``", "`")
     text = re.sub(
         r"::\n\n((?:    .*\n?|\n)+)",
         lambda m: f":\n\n```text\n{textwrap.dedent(m[1]).strip()}\n```\n\n",
         text,
     )
-    text = re.sub(r"^(Args|Raises)(.*):\n((?:    .*\n?)+)", _listed, text, flags=re.M)
+    text = re.sub(r"^(Args|Raises|Class attributes)(.*):\n((?:    .*\n?)+)", _listed, text, flags=re.M)
     return re.sub(r"^:\n", "", text, flags=re.M)
 
 
@@ -100,6 +104,54 @@ def persist_page() -> str:
     return "\n".join(parts)
 
 
+def channels_page() -> str:
+    parts = ["# `holdfast.channels`\n", NOTE, f"{prose(channels)}\n"]
+    parts += class_page(channels.Channel, "Channel")
+    parts += ["## `event`\n", signature("event", channels.event), prose(channels.event) + "\n"]
+    parts += class_page(channels.Channels, "Channels")
+    records = (
+        "User",
+        "Connect",
+        "Reply",
+        "Message",
+        "TopicInfo",
+        "Heard",
+        "RoomInfo",
+        "ConnectionInfo",
+        "Counts",
+    )
+    for name in records:
+        parts += [f"## `{name}`\n", f"```text\n{inspect.getsource(getattr(channels, name))}```\n"]
+    parts += ["## `Refuse`\n", signature("Refuse", channels.Refuse), prose(channels.Refuse) + "\n"]
+    parts += ["## `AnyTopic`\n", prose(channels.AnyTopic) + "\n"]
+    parts += ["## `Limits`\n", prose(channels.Limits) + "\n", limits_table() + "\n"]
+    parts += ["## Testing\n", prose(importlib.import_module("holdfast.testing.channel_client")) + "\n"]
+    for name in ("ChannelClient", "JoinedTopic"):
+        kind = getattr(importlib.import_module("holdfast.testing.channel_client"), name)
+        parts += [
+            part.replace("## ", "### ", 1) if part.startswith("## ") else part
+            for part in class_page(kind, name)
+        ]
+    parts.append(
+        "\n`HistoryLost`, `MessageTooLarge` and `TopicRefused` are in [errors](errors.md), "
+        "what is promised in [guarantees](../guarantees.md).\n"
+    )
+    return "\n".join(parts)
+
+
+def limits_table() -> str:
+    """A row a limit: its default, and the docstring under it."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(channels.Limits)))
+    body = tree.body[0].body  # type: ignore[attr-defined]
+    defaults = channels.Limits()
+    rows = [
+        f"| `{field.target.id}` | {getattr(defaults, field.target.id):,} | {said.value.value} |"
+        for field, said in pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+    ]
+    return "\n".join(["| limit | default | |", "|---|---|---|", *rows])
+
+
 def errors_page() -> str:
     parts = ["# Errors\n", NOTE, prose(errors) + "\n"]
     for name in errors.__all__:
@@ -122,64 +174,110 @@ def events_page() -> str:
 
 
 def urls_page() -> str:
+    rooms = channels_registry.SCHEMES
     rows = [
         f"| `{scheme}://` | `{entry.example}` | {f'`{entry.extra}`' if entry.extra else 'none'} "
-        f"| {', '.join(f'`{option}`' for option in entry.options) or 'none'} |"
+        f"| {', '.join(f'`{option}`' for option in entry.options) or 'none'} "
+        f"| {'yes' if scheme in rooms else 'no'} |"
         for scheme, entry in registry.SCHEMES.items()
     ]
-    table = "\n".join(["| scheme | example | extra | options |", "|---|---|---|---|", *rows])
+    assert all(entry.options == registry.SCHEMES[scheme].options for scheme, entry in rooms.items())
+    table = "\n".join(["| scheme | example | extra | options | rooms |", "|---|---|---|---|---|", *rows])
     return f"# Store URLs\n\n{NOTE}{prose(registry)}\n\n{table}\n\n{(DOCS / 'reference' / '_urls.txt').read_text()}"
+
+
+def yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def lanes(traits: Any) -> str:
+    overlap = getattr(traits, "overlap_from", None)
+    if not traits.writes_in_one_lane:
+        return str(traits.lanes)
+    return f"{traits.lanes}, 1 of writes" + (f" while fewer than {overlap} wait" if overlap else "")
+
+
+def table(columns: dict[str, Any], rows: dict[str, Any]) -> str:
+    """A row a claim; a column a driver's traits."""
+    return "\n".join(
+        [
+            "| | " + " | ".join(columns) + " |",
+            "|---" * (len(columns) + 1) + "|",
+            *(
+                f"| {title} | " + " | ".join(cell(traits) for traits in columns.values()) + " |"
+                for title, cell in rows.items()
+            ),
+        ]
+    )
+
+
+def channels_table() -> str:
+    behind = {"Postgres behind PgBouncer, no `listen=`": "postgresql://localhost/app?pgbouncer=true"}
+    shown = {title: url for title, url in SHOWN.items() if "cluster" not in url} | behind
+    columns = {title: channels_registry.driver_for(url).traits for title, url in shown.items()}
+    hears = {"no": "not at all", "push": "at once", "poll": "by looking"}
+
+    return table(
+        columns,
+        {
+            "an acknowledged message survives a kill of the engine": lambda t: t.durable,
+            "whose messages are heard": lambda t: t.shared,
+            "how other processes' messages arrive": lambda t: hears[t.notifies],
+            "seconds until they do, at most": lambda t: f"{t.latency:g}" if t.notifies == "poll" else "",
+            "whose clock stamps messages and decides about their age": lambda t: t.clock,
+            "tables are made without asking": lambda t: yes(t.auto_migrate),
+            "answered at once, without a round trip": lambda t: (
+                "all" if len(t.immediate) > 5 else "reads" if t.immediate else "none"
+            ),
+            "batches beside each other": lanes,
+            "batches behind each other in a lane": lambda t: str(t.pipeline),
+            "operations in one batch, at most": lambda t: str(t.max_ops),
+        },
+    )
 
 
 def traits_table() -> str:
     columns = {title: registry.driver_for(url).traits for title, url in SHOWN.items()}
 
-    def row(title: str, cell: Any) -> str:
-        return f"| {title} | " + " | ".join(cell(traits) for traits in columns.values()) + " |"
-
-    def yes(value: bool) -> str:
-        return "yes" if value else "no"
-
     def kinds(traits: Traits) -> str:
         return "all" if len(traits.immediate) > 5 else "reads" if traits.immediate else "none"
 
-    return "\n".join(
-        [
-            "| | " + " | ".join(columns) + " |",
-            "|---" * (len(columns) + 1) + "|",
-            row("an acknowledged write survives a kill of the engine", lambda t: t.durable),
-            row("who sees the data", lambda t: t.shared),
-            row("whose clock decides about expiry", lambda t: t.clock),
-            row("a version follows from the content", lambda t: yes(t.version_from_content)),
-            row("expired rows are swept by Holdfast", lambda t: yes(t.sweeps)),
-            row("tables are made without asking", lambda t: yes(t.auto_migrate)),
-            row("answered at once, without a round trip", kinds),
-            row(
-                "batches beside each other",
-                lambda t: (
-                    f"{t.lanes}, 1 of writes"
-                    + (f" while fewer than {t.overlap_from} wait" if t.overlap_from else "")
-                    if t.writes_in_one_lane
-                    else str(t.lanes)
-                ),
-            ),
-            row("batches behind each other in a lane", lambda t: str(t.pipeline)),
-            row("operations in one batch, at most", lambda t: str(t.max_ops)),
-            row("a walk over keys remembers what it listed", lambda t: yes(t.scan_repeats)),
-        ]
+    return table(
+        columns,
+        {
+            "an acknowledged write survives a kill of the engine": lambda t: t.durable,
+            "who sees the data": lambda t: t.shared,
+            "whose clock decides about expiry": lambda t: t.clock,
+            "a version follows from the content": lambda t: yes(t.version_from_content),
+            "expired rows are swept by Holdfast": lambda t: yes(t.sweeps),
+            "tables are made without asking": lambda t: yes(t.auto_migrate),
+            "answered at once, without a round trip": kinds,
+            "batches beside each other": lanes,
+            "batches behind each other in a lane": lambda t: str(t.pipeline),
+            "operations in one batch, at most": lambda t: str(t.max_ops),
+            "a walk over keys remembers what it listed": lambda t: yes(t.scan_repeats),
+        },
     )
+
+
+def between(text: str, name: str, made: str) -> str:
+    """The text with what is between the markers of this name made anew."""
+    first, last = (marker.format(name) for marker in MARKERS)
+    before, _, rest = text.partition(first)
+    return f"{before}{first}\n\n{made}\n\n{last}{rest.partition(last)[2]}"
 
 
 def pages() -> dict[Path, str]:
     guarantees = DOCS / "guarantees.md"
-    before, _, rest = guarantees.read_text().partition(FIRST)
-    after = rest.partition(LAST)[2]
     made = {
         DOCS / "reference" / "persist.md": persist_page(),
+        DOCS / "reference" / "channels.md": channels_page(),
         DOCS / "reference" / "errors.md": errors_page(),
         DOCS / "reference" / "events.md": events_page(),
         DOCS / "reference" / "urls.md": urls_page(),
-        guarantees: f"{before}{FIRST}\n\n{traits_table()}\n\n{LAST}{after}",
+        guarantees: between(
+            between(guarantees.read_text(), "traits", traits_table()), "channels", channels_table()
+        ),
     }
     return {path: re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n" for path, text in made.items()}
 

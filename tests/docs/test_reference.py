@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 PUBLIC = {
     "holdfast": ["persist.md"],
     "holdfast.persist": ["persist.md", "errors.md"],
+    "holdfast.channels": ["channels.md", "errors.md"],
     "holdfast.errors": ["errors.md"],
     "holdfast.events": ["events.md"],
 }
