@@ -8,7 +8,19 @@ from collections.abc import Sequence
 import msgspec
 
 from holdfast.errors import StoreUnavailable
-from holdfast.persist.driver import Create, Get, Increment, Operation, Outcome, Set
+from holdfast.persist.announcing import REMOVED, announced, is_value
+from holdfast.persist.driver import (
+    Clear,
+    Create,
+    Get,
+    Increment,
+    Keys,
+    Listener,
+    Operation,
+    Outcome,
+    Set,
+    Subscription,
+)
 from holdfast.persist.drivers.memory import MemoryDriver
 from holdfast.testing import ManualClock
 from holdfast.testing.faults import Passing
@@ -22,9 +34,56 @@ class Paired(Passing):
         super().__init__(store)
         self.traits = msgspec.structs.replace(self.traits, shared="machine")
         self.busy: dict[str, asyncio.Lock] = clock.__dict__.setdefault("busy", {})
+        self.ears: list[Listener] = clock.__dict__.setdefault("ears", [])
+        self.mine: list[Listener] = []
+        self.announces = False
 
     async def close(self) -> None:
         """The other one may still be at work."""
+        for listener in self.mine:
+            self.ears.remove(listener)
+        self.mine.clear()
+
+    def announce(self, channel: str) -> None:
+        self.announces = True
+
+    async def subscribe(self, listener: Listener) -> Subscription:
+        self.ears.append(listener)
+        self.mine.append(listener)
+        return _Hearing(self, listener)
+
+    async def apply(self, batch: Sequence[Operation], lane: int = 0) -> list[Outcome]:
+        if not self.announces:
+            return await super().apply(batch, lane)
+        outcomes: list[Outcome] = []
+        for op in batch:
+            gone = (await self.driver.apply([Keys(op.key, None, 1)]))[0].keys if type(op) is Clear else ()
+            (outcome,) = await super().apply([op], lane)
+            outcomes.append(outcome)
+            for key, removed in self.says(op, outcome, gone):
+                self.tell(key, removed)
+        return outcomes
+
+    def says(self, op: Operation, outcome: Outcome, gone: Sequence[str]) -> list[tuple[str, bool]]:
+        """What is announced of an operation: keys, and whether they were removed."""
+        letter = announced(op, outcome)
+        told = [] if letter is None else [(op.key, letter == REMOVED)]
+        return told + [(key, True) for key in gone if is_value(key)]
+
+    def tell(self, key: str, removed: bool) -> None:
+        for listener in tuple(self.ears):
+            listener.changed(key, removed)
+
+
+class _Hearing:
+    def __init__(self, owner: Paired, listener: Listener) -> None:
+        self._owner = owner
+        self._listener = listener
+
+    async def close(self) -> None:
+        if self._listener in self._owner.mine:
+            self._owner.mine.remove(self._listener)
+            self._owner.ears.remove(self._listener)
 
 
 class LooksBeforeItCreates(Paired):

@@ -14,8 +14,9 @@ from hypothesis import Phase
 from holdfast.persist.driver import Driver
 from holdfast.testing import ManualClock, PersistSuite
 from holdfast.testing.faults import Passing
-from holdfast.testing.persist import machine
+from holdfast.testing.persist import machine, watching
 
+from . import broken_announcements as announcements
 from . import broken_answers as answers
 from . import broken_drivers as broken
 from . import broken_pairs as pairs
@@ -149,6 +150,29 @@ CAUGHT: tuple[tuple[type[Passing], tuple[str, ...]], ...] = (
         pairs.LocksRowsInTheOrderOfTheBatch,
         ("batches_over_the_same_keys_in_opposite_order_do_not_lock_each_other_out",),
     ),
+    (
+        announcements.AnnouncesRefusals,
+        ("what_was_refused_is_not_announced", "a_batch_announces_exactly_what_it_did"),
+    ),
+    (announcements.ForgetsToAnnounceRemovals, ("whatever_stores_or_removes_is_announced",)),
+    (announcements.AnnouncesTwice, ("a_batch_announces_exactly_what_it_did",)),
+    (announcements.AnnouncesEveryStatement, ("touch_and_renew_are_not_announced",)),
+    (announcements.AnnouncesDeletedRows, ("what_expired_is_not_announced_nor_removed_again",)),
+    (announcements.AnnouncesLocks, ("leases_locks_and_loaders_are_not_heard",)),
+    (announcements.TellsOnlyOthers, ("own_writes_are_announced_too",)),
+    (announcements.SplitsAtLineBreaks, ("keys_come_as_the_caller_knows_them",)),
+    (announcements.CutsLongAnnouncements, ("many_changes_at_once_are_each_announced",)),
+    (
+        announcements.ClearsInSilence,
+        ("many_changes_at_once_are_each_announced", "keys_come_as_the_caller_knows_them"),
+    ),
+    (announcements.AnnouncesBeforeItStores, ("a_change_that_is_announced_can_be_read",)),
+    (announcements.AnnouncesLaterInAnyOrder, ("changes_of_a_key_come_in_their_order",)),
+    (announcements.ForgetsTheInnerNamespace, ("only_the_prefix_and_the_namespace_are_heard",)),
+    (announcements.BeginsLate, ("from_the_beginning_of_a_watch_all_is_heard",)),
+    (announcements.AnnouncesUnasked, ("who_does_not_announce_is_not_heard",)),
+    (announcements.TellsTheLatestListenerAlone, ("several_watch_at_once_and_each_for_itself",)),
+    (announcements.StaysDeafWhenOpenedAgain, ("closing_ends_the_iteration",)),
 )
 
 
@@ -178,7 +202,12 @@ def _no_shrinking(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.usefixtures("_no_shrinking")
+@pytest.fixture
+def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "PATIENCE_SECONDS", 0.5)  # all of it is in memory
+
+
+@pytest.mark.usefixtures("_no_shrinking", "_no_patience")
 @pytest.mark.parametrize(
     ("kind", "name"),
     [pytest.param(kind, name, id=f"{kind.__name__}-{name}") for kind, names in CAUGHT for name in names],
