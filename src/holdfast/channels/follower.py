@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 from holdfast.channels.driver import Entry, Log, Operation, Read
 from holdfast.channels.recovery import Position, Step, recoverable, steps
 from holdfast.channels.room import RING, Room, said
-from holdfast.errors import StoreError
+from holdfast.errors import Closed, StoreError
 
 __all__ = ["Follower", "Run", "missed"]
 
@@ -49,10 +49,12 @@ class Follower:
         self._loaded = False
         # INVARIANT: while a task is here, nobody else reads the log on behalf of all members.
         self._reading: asyncio.Task[None] | None = None
+        self._cleared: str | None = None  # the epoch of the log that was there before
         self._again = False  # something was announced that the reading under way may not have seen
+        self._resting: asyncio.Future[None] | None = None  # ended early when the store is heard of
         self._asked: dict[Position, asyncio.Future[Log | None]] = {}
         room.follower = self
-        self.behind: set[str] = set()  # ids of messages that were shown before they are stored
+        self.behind: dict[str, bytes] = {}  # by id, what was shown and is not known to be stored yet
 
     # --- the beginning ---
 
@@ -69,14 +71,15 @@ class Follower:
         self._loaded = True
         self._drain()
 
-    @property
-    def loaded(self) -> bool:
-        """Whether the room knows where its log is."""
-        return self._loaded
+    def wake(self) -> None:
+        """Somebody is here: read what nobody wanted while the room was empty, or what came while it was loaded."""
+        if self._again:
+            self.catch_up()
 
     def restart(self) -> None:
         """The log was cleared: the next message begins another."""
         self._early.clear()
+        self._cleared = self.room.epoch
         self.room.restart("")
 
     # --- what is announced, by this process or another ---
@@ -93,16 +96,24 @@ class Follower:
                     self._drain()
                 return
         elif self._loaded and room.epoch == "" and offset == 1 and entry is not None:
+            if epoch == self._cleared:
+                return  # an echo of what was cleared
             room.epoch = epoch
             self._advance(Step(offset, entry, change))
             return
         if entry is not None and len(self._early) < EARLY:
             self._early[offset] = (epoch, entry, change)
+        elif not self._loaded:
+            self._again = True  # the reading under way may be of before it
         if self._loaded:
+            if self._resting is not None and not self._resting.done():
+                self._resting.set_result(None)  # it is back: at a full pace a second more is thousands behind
             self.catch_up()
 
     def _advance(self, step: Step) -> None:
         shown = bool(self.behind) and not step.change and step.entry.id in self.behind
+        if shown:
+            self.behind.pop(step.entry.id or "", None)
         self.room.advance(step, shown=shown)
 
     def _drain(self) -> None:
@@ -114,6 +125,7 @@ class Follower:
                 break
             epoch, entry, change = found
             if epoch != room.epoch and room.epoch != "":
+                self.catch_up()
                 break
             room.epoch = epoch
             self._advance(Step(room.last + 1, entry, change))
@@ -138,7 +150,11 @@ class Follower:
                     rest = FIRST_REST
                 except StoreError:  # whoever publishes is told; members wait for the store to come back
                     self._again = True
-                    await asyncio.sleep(rest * random.uniform(0.5, 1.0))
+                    await asyncio.sleep(FIRST_REST * random.uniform(0.5, 1.0))
+                    self._resting = asyncio.get_running_loop().create_future()
+                    await asyncio.wait(
+                        {self._resting}, timeout=(rest - FIRST_REST) * random.uniform(0.5, 1.0)
+                    )
                     rest = min(rest * 2, LONGEST_REST)
         finally:
             self._reading = None
@@ -147,6 +163,9 @@ class Follower:
         room = self.room
         position = room.position
         log = await missed(self._run, room.key, position, self._most)
+        if room.epoch != position.epoch and (log is None or log.epoch != room.epoch):
+            self._again = True  # the log began, or was cleared, meanwhile
+            return
         if log is None:
             self._broken(room)
             return
@@ -156,6 +175,8 @@ class Follower:
             if step.offset > room.last:
                 self._advance(step)
         room.last = max(room.last, log.last)
+        for entry in log.entries:  # shown as it is now, or not at all: others saw it before
+            room.changed = max(room.changed, entry.changed or 0)
         self._early = {at: each for at, each in self._early.items() if each[0] == room.epoch}
         self._drain()
 
@@ -176,7 +197,12 @@ class Follower:
                 )
                 asked = self._asked[position] = work
                 work.add_done_callback(lambda done: self._answered(position, done))
-            log: Log | None = await asyncio.shield(asked)
+            try:
+                log: Log | None = await asyncio.shield(asked)
+            except asyncio.CancelledError:
+                if asked.cancelled():
+                    raise Closed("channels: closed while a client was brought up to date") from None
+                raise
             if log is None or log.last >= at:
                 return log
             if own:
