@@ -78,7 +78,9 @@ class RoomServer(ServerProcess):
 
     def __exit__(self, *exc: object) -> None:
         try:
-            if not any(exc):
+            if any(exc):
+                print(f"the server said:\n{self.log()[-8000:]}")
+            else:
                 self.check()
         finally:
             self.discard()
