@@ -128,15 +128,15 @@ class Publishing:
         assert op.id is not None
         room = hub.rooms.get(op.key)
         if room is not None:
-            if op.id in room.follower.behind:
+            if op.id in room.follower.behind or any(said.id == op.id for said in room.ring):
                 return  # the same message once more
-            room.follower.behind.add(op.id)
-        storing = self._begun(op)
-        if room is not None:
             # Its own position is not known yet; this one is before it, so that
             # whoever comes back with it misses nothing and may see this one again.
             payload = protocol.marked(op.payload, Marks(op.id, str(room.position)))
-            room.show(protocol.broadcast(protocol.tail(topic, op.event, payload)))
+            tail = protocol.tail(topic, op.event, payload)
+            room.follower.behind[op.id] = tail
+            room.show(protocol.broadcast(tail))
+        storing = self._begun(op)
         task = asyncio.get_running_loop().create_task(
             self._store(op, storing), name="holdfast channels behind"
         )
@@ -172,7 +172,7 @@ class Publishing:
         finally:
             room = self._hub.rooms.get(op.key)
             if room is not None and op.id is not None:
-                room.follower.behind.discard(op.id)
+                room.follower.behind.pop(op.id, None)
 
     async def drain(self) -> None:
         """Wait until everything that was shown is stored, or cannot be."""

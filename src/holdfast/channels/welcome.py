@@ -45,17 +45,20 @@ async def welcome(hub: Hub, joined: Joined, room: Room, ref: str | None, own: by
     position = None if since is None else Position.parse(since) or Position(-1, "")
     tails = _at_hand(room, position)
     if tails is not None:
-        frames = [_reply(joined, room, ref, own, room.last, None if position is None else True)]
-        frames += [protocol.push(joined.join_ref, tail) for tail in tails]
+        frames = [_reply(joined, room.position, ref, own, None if position is None else True)]
+        frames += [protocol.push(joined.join_ref, tail) for tail in (*tails, *room.follower.behind.values())]
         _enter(joined, room, frames + _presence(hub, joined))
+        room.follower.wake()
         return
-    at = room.last
+    here = room.position
+    unstored = list(room.follower.behind.values())  # shown already, in no log yet, and not shown again
     room.add(joined, hold=True)
     joined.room = room
-    recovered, tails = await _from_store(hub, room, position, at)
+    room.follower.wake()
+    recovered, tails = await _from_store(hub, room, position, here)
     if joined.room is room:  # it has not gone meanwhile
-        frames = [_reply(joined, room, ref, own, at, recovered)]
-        frames += [protocol.push(joined.join_ref, tail) for tail in tails]
+        frames = [_reply(joined, here, ref, own, recovered)]
+        frames += [protocol.push(joined.join_ref, tail) for tail in (*tails, *unstored)]
         room.release(joined.socket, frames + _presence(hub, joined))
 
 
@@ -73,8 +76,8 @@ def _presence(hub: Hub, joined: Joined) -> list[Frame]:
     return [protocol.push(joined.join_ref, protocol.tail(joined.topic, "presence_state", state))]
 
 
-def _reply(joined: Joined, room: Room, ref: str | None, own: bytes, at: int, recovered: bool | None) -> Frame:
-    marks: dict[str, object] = {"position": f"{at}~{room.epoch}", "recovered": recovered is True}
+def _reply(joined: Joined, here: Position, ref: str | None, own: bytes, recovered: bool | None) -> Frame:
+    marks: dict[str, object] = {"position": str(here), "recovered": recovered is True}
     if recovered is False:
         marks["reason"] = "history_lost"
     head = _encode(marks)
@@ -96,19 +99,19 @@ def _at_hand(room: Room, since: Position | None) -> list[bytes] | None:
     if fresh and room.floor == 0 and room.whole:
         return [message.tail for message in ring]
     if since.epoch != room.epoch or not max(room.floor, room.changed) <= since.offset <= room.last:
-        return [] if since == room.position and not fresh else None
+        return None
     return [message.tail for message in ring if message.offset > since.offset]
 
 
 async def _from_store(
-    hub: Hub, room: Room, since: Position | None, at: int
+    hub: Hub, room: Room, since: Position | None, here: Position
 ) -> tuple[bool | None, list[bytes]]:
-    """Whether everything since then is there (None: nobody asked), and what the joiner gets up to `at`."""
+    """Whether everything since then is there (None: nobody asked), and what the joiner gets up to `here`."""
     if since is not None and since.offset >= 0:
-        log = await room.follower.since(since, at)
+        log = await room.follower.since(since, here.offset)
         if log is not None:
-            return True, _since(room, log, since, at)
-    last = await _last(hub, room, at)
+            return True, _since(room, log, since, here.offset)
+    last = await _last(hub, room, here)
     return None if since is None else False, last
 
 
@@ -121,9 +124,11 @@ def _since(room: Room, log: Log, since: Position, at: int) -> list[bytes]:
     ]
 
 
-async def _last(hub: Hub, room: Room, at: int) -> list[bytes]:
+async def _last(hub: Hub, room: Room, here: Position) -> list[bytes]:
     wanted = room.route.history
     if wanted == 0:
         return []
-    log: Log = await hub.run(Read(room.key, wanted, before=at + 1))
+    log: Log = await hub.run(Read(room.key, wanted, before=here.offset + 1))
+    if log.epoch != here.epoch:
+        return []  # another log has begun meanwhile, all of which comes
     return [said(room.topic, log.epoch or "", entry).tail for entry in log.entries]

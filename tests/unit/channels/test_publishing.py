@@ -205,3 +205,25 @@ async def test_wrong_arguments_say_what_is_wrong() -> None:
             await channels.history(TOPIC, before="7")
     with pytest.raises(Closed):
         await channels.publish(TOPIC, "said", {})
+
+
+async def test_who_joins_between_showing_and_storing_gets_the_message_too_and_once() -> None:
+    driver = GatedDriver()
+    async with (
+        Channels(driver, [Room]) as channels,
+        ChannelClient(channels) as one,
+        ChannelClient(channels) as two,
+    ):
+        first = await one.join(TOPIC)
+        driver.gate = lambda op: isinstance(op, Append)
+        await channels.publish(TOPIC, "said", {"n": 1}, keep="behind", id="early")
+        await channels.publish(TOPIC, "said", {"n": 1}, keep="behind", id="early")
+        await driver.waiting.wait()
+        second = await two.join(TOPIC)
+        driver.open_gate()
+        await channels.hub.publishing.drain()
+        await channels.publish(TOPIC, "said", {"n": 1}, keep="behind", id="early")
+        await channels.publish(TOPIC, "said", {"n": 2})
+        for client, room in ((one, first), (two, second)):
+            await client.until(lambda room=room: len(room.received) >= 2, "both")  # type: ignore[misc]
+            assert [each.payload["n"] for each in room.received] == [1, 2]
