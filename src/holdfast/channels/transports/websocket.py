@@ -19,29 +19,38 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 class PlainSocket(Writing):
     """A connection that was accepted; `serve` is its life."""
 
-    __slots__ = ("_resumed",)
+    __slots__ = ("_reading", "_resumed")
 
     def __init__(self, hub: Hub, user: User | None, send: Send) -> None:
         super().__init__(hub, user, send)
+        self._reading: asyncio.Timeout | None = None  # how the app's task is told to stop receiving
         self._resumed: asyncio.Future[None] | None = None
 
     async def serve(self, receive: Receive) -> None:
         """Until either side ends it."""
-        reader = asyncio.create_task(self._read(receive), name="holdfast channels reader")
-        self._reader = reader
-        self.hub.admit(self)
         try:
-            await asyncio.wait({reader, self._task}, return_when=asyncio.FIRST_COMPLETED)
+            try:
+                async with asyncio.timeout(None) as self._reading:
+                    self.hub.admit(self)
+                    await self._read(receive)
+            except TimeoutError:
+                pass
+            finally:
+                self._reading = None
+                if self._hushed is not None:
+                    self._hushed.set_result(None)
             if self._closing is not None:
                 await asyncio.wait({self._task})
         finally:
             self._closing = self._closing or (0, "")
             self.lost()
-            reader.cancel()
-            await asyncio.wait({reader})
             await self._stop()
-        if not reader.cancelled():
-            reader.result()  # raises what must not have been raised, for the server to log
+
+    def _hush(self) -> None:
+        # granian does not send a close while somebody receives.
+        if self._reading is not None and self._hushed is None:
+            self._hushed = self._loop.create_future()
+            self._reading.reschedule(self._loop.time())
 
     async def _read(self, receive: Receive) -> None:
         limit = self.hub.limits.frame
@@ -66,6 +75,8 @@ class PlainSocket(Writing):
                     self.receive_binary(data)
             while self._resumed is not None:
                 await self._resumed
+            if self._closing is not None:
+                return
 
     def pause(self) -> None:
         if self._resumed is None:

@@ -30,7 +30,7 @@ from holdfast.channels.socket import TOO_SLOW, Socket
 __all__ = ["CLOSING", "MAX_FRAMES", "PATIENCE", "Send", "Writing"]
 
 _IDLE: Final = object()
-_enter, _leave = asyncio._enter_task, asyncio._leave_task
+_current, _enter, _leave = asyncio.current_task, asyncio._enter_task, asyncio._leave_task
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 MAX_FRAMES: Final = 10_000
 """Frames that may wait for one client, however small."""
@@ -49,10 +49,10 @@ class Writing(Socket):
 
     __slots__ = (
         "_closing",
+        "_hushed",
         "_loop",
         "_make",
         "_queue",
-        "_reader",
         "_rest",
         "_run",
         "_sent",
@@ -73,7 +73,7 @@ class Writing(Socket):
         self._wake: asyncio.Future[None] | None = None
         self._rest: tuple[_Driver, Any] | None = None  # a `send` under way, and what it waits for
         self._closing: tuple[int, str] | None = None
-        self._reader: asyncio.Task[None] | None = None
+        self._hushed: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
         context = contextvars.copy_context()
@@ -86,18 +86,15 @@ class Writing(Socket):
             self._put(frames)
             return
         self._wake = None
-        loop, task, outer = self._loop, self._task, None
+        loop, task = self._loop, self._task
         try:
             driver = _spare.pop()
         except IndexError:
             driver = _new_driver()
-        try:
-            _enter(loop, task)
-        except RuntimeError:  # called from a task
-            outer = asyncio.current_task(loop)
-            assert outer is not None
+        outer = _current(loop)
+        if outer is not None:
             _leave(loop, outer)
-            _enter(loop, task)
+        _enter(loop, task)
         make, run, drive = self._make, self._run, driver.send
         taken = 0
         try:
@@ -146,8 +143,7 @@ class Writing(Socket):
         if self._closing is not None:
             return
         self._closing = (code, reason.encode()[:123].decode(errors="ignore"))
-        if self._reader is not None:
-            self._reader.cancel()  # granian does not send a close while somebody receives
+        self._hush()
         self._timer = self._loop.call_later(CLOSING, self._task.cancel)
         if self._wake is not None:
             self._wake.set_result(None)
@@ -169,8 +165,12 @@ class Writing(Socket):
     def _gone(self) -> None:
         """Nothing can be sent any more."""
         self._closing = self._closing or (0, "")
+        self._hush()
         self._task.cancel()
         self._loop.call_soon(self.lost)
+
+    def _hush(self) -> None:
+        """Begin to stop reading; `_hushed` is done when nobody receives any more."""
 
     async def _stop(self) -> None:
         """Stop writing, wherever it is."""
@@ -195,8 +195,8 @@ class Writing(Socket):
                     await self._make(_message(frame))
                 if self._closing is not None:
                     code, reason = self._closing
-                    if self._reader is not None and not self._reader.done():
-                        await asyncio.wait({self._reader})
+                    if self._hushed is not None:
+                        await self._hushed
                     await self._make({"type": "websocket.close", "code": code, "reason": reason})
                     return
                 self._wake = wake = self._loop.create_future()
