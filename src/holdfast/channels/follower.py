@@ -150,8 +150,8 @@ class Follower:
                     rest = FIRST_REST
                 except StoreError:  # whoever publishes is told; members wait for the store to come back
                     self._again = True
-                    await asyncio.sleep(FIRST_REST * random.uniform(0.5, 1.0))
                     self._resting = asyncio.get_running_loop().create_future()
+                    await asyncio.sleep(FIRST_REST * random.uniform(0.5, 1.0))
                     await asyncio.wait(
                         {self._resting}, timeout=(rest - FIRST_REST) * random.uniform(0.5, 1.0)
                     )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import cycle
 from types import SimpleNamespace
 
 import pytest
 
 from holdfast.channels import Channel, Channels, follower
-from holdfast.channels.driver import Append, Operation, Read
+from holdfast.channels.driver import Append, Read
 from holdfast.channels.drivers.memory import MemoryDriver
 from holdfast.channels.room import RING
 from holdfast.testing import ChannelClient
@@ -58,24 +57,24 @@ async def test_who_asks_what_is_being_asked_already_misses_nothing_that_was_show
 async def test_a_room_that_waits_for_the_store_reads_on_as_soon_as_anything_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pauses = cycle([0.0, 1e9])  # at once, then for ever, unless it is woken
-    monkeypatch.setattr(follower, "random", SimpleNamespace(uniform=lambda low, high: next(pauses)))
+    pauses = iter([0.0, 0.0, 0.0, 1e9])  # the second time it waits for ever, unless it is woken
+    waiting = asyncio.Event()
+
+    def uniform(low: float, high: float) -> float:
+        pause = next(pauses)
+        if pause:
+            waiting.set()
+        return pause
+
+    monkeypatch.setattr(follower, "random", SimpleNamespace(uniform=uniform))
     driver = GatedDriver()
     async with Channels(driver, [Room]) as channels, ChannelClient(channels) as client:
         room = await client.join(TOPIC)
         for n in range(3):  # as another process would
             await MemoryDriver.apply(driver, [Append(channels.hub.prefix + TOPIC, "said", b'{"n":%d}' % n)])
-        failed = asyncio.Event()
-        failures = iter([False, True])
-
-        def fail(op: Operation) -> bool:
-            if isinstance(op, Read) and next(failures, False):
-                failed.set()
-            return isinstance(op, Read)
-
-        driver.fail = fail
+        driver.fail = lambda op: isinstance(op, Read)
         channels.hub.lost()
-        await failed.wait()
+        await waiting.wait()
         driver.fail = lambda op: False
         await channels.publish(TOPIC, "said", {"n": 3})
         await client.until(lambda: len(room.received) >= 4, "everything")
