@@ -24,14 +24,18 @@ LOBBY = "chat_room:lobby"
 GONE = r"WebSocket connection to 'ws://\S+' failed|ERR_CONNECTION_REFUSED"
 """What Chromium says of a server that is away."""
 TALK = """
-([who, every]) => {
+(who) => {
   const form = document.getElementById("say");
   let said = 0;
-  const timer = setInterval(() => {
+  let timer = 0;
+  const say = () => {
     document.getElementById("message").value = `${who} ${said++}`;
     form.requestSubmit();
-  }, every);
-  window.stopTalking = () => { clearInterval(timer); return said; };
+    // Slower while nobody listens, so that a slow start of the server is no test of how much a page can hold.
+    timer = setTimeout(say, document.getElementById("room").dataset.state === "live" ? 30 : 150);
+  };
+  window.stopTalking = () => { clearTimeout(timer); return said; };
+  say();
 }
 """
 
@@ -234,7 +238,7 @@ def test_scrolling_up_brings_the_whole_history_and_nothing_jumps(
     filled(store, 120)
     ada = windows.open(served.url, "Ada", 360).enter()
     log = ada.page.locator("#log")
-    expect(ada.messages.last).to_have_text("Ada number 119".replace("Ada ", ""), use_inner_text=True)
+    expect(ada.texts.last).to_have_text("number 119")
     expect(ada.messages.last).to_be_in_viewport()
     before = 0
     while (count := ada.messages.count()) < 120:
@@ -402,7 +406,8 @@ def test_without_javascript_the_rooms_are_listed_and_a_room_says_what_it_needs(
     page.goto(served.url + "/chat")
     page.get_by_label("Name of a room").fill("lobby")
     page.get_by_role("button", name="Open", exact=True).click()
-    expect(page.get_by_text("that takes JavaScript")).to_be_visible()
+    expect(page.locator("noscript p")).to_be_visible()
+    expect(page.locator("noscript p")).to_contain_text("that takes JavaScript")
     expect(page.get_by_role("log")).to_be_hidden()
     context.close()
 
@@ -446,7 +451,7 @@ def test_a_server_that_ends_and_starts_again_loses_nothing_and_repeats_nothing(
     with Served(store, tmp_path, "--chat") as first:
         pair = [windows.open(first.url, name, tolerates=GONE).enter() for name in ("Ada", "Grace")]
         for window in pair:
-            window.page.evaluate(TALK, [window.name, 30])
+            window.page.evaluate(TALK, window.name)
         expect(pair[0].message("Ada 20")).to_have_count(1)
         if end == "kill -9":
             first.kill()
@@ -454,7 +459,7 @@ def test_a_server_that_ends_and_starts_again_loses_nothing_and_repeats_nothing(
             first.stop()
     for window in pair:
         expect(window.state).to_contain_text("Connection lost")
-        expect(window.page.locator("#outbox li").first).to_contain_text("Waits for the connection")
+        expect(window.page.locator("#outbox li").nth(4)).to_contain_text("Waits for the connection")
         window.look()
     with Served(store, tmp_path, "--chat", "--port", str(urlsplit(first.url).port)):
         for window in pair:
@@ -471,7 +476,7 @@ def test_a_server_that_ends_and_starts_again_loses_nothing_and_repeats_nothing(
             assert own == [f"{name} {number}" for number in range(count)], "each once, as they were said"
         for window in pair:
             expect(window.page.locator("#here")).to_have_text("2 here")
-            expect(window.state).to_have_text("Live")
+            expect(window.state).to_have_text("Live", timeout=15_000)
             window.look()
         kept = beside(store, lambda channels: channels.history(LOBBY, limit=1000))
         assert [message.payload["message"] for message in kept] == heard[0]

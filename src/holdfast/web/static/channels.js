@@ -10,7 +10,7 @@
 //       joined(reply) {},           // `reply.recovered`: what follows is what was missed, else the latest
 //       event(name, payload) {},    // history, then what is said now, in one order
 //       live(missed) {},            // the history has come; `missed` is how many messages that were
-//       lost(reason) {},            // in the room no more; it joins again by itself
+//       lost(reason) {},            // in the room no more; it joins again by itself, unless "phx_close" ended it
 //       refused(reason) {},         // the join was refused; the same
 //     });
 //     socket.connect();
@@ -53,6 +53,10 @@ export class Socket {
     this.#channels.set(topic, channel);
     if (this.isOpen) channel.join();
     return channel;
+  }
+
+  forget(topic) {
+    this.#channels.delete(topic);
   }
 
   get isOpen() {
@@ -196,7 +200,8 @@ class Channel {
     if (!this.joined || (joinRef !== null && joinRef !== this.#joinRef)) return; // said to an earlier stay
     if (event === "phx_error" || event === "phx_close") {
       this.gone(event);
-      if (event === "phx_error") this.#again(event); // the other is for good
+      if (event === "phx_error") this.#again(event);
+      else this.#socket.forget(this.#topic); // for good
       return;
     }
     const marks = payload._holdfast;

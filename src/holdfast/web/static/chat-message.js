@@ -89,7 +89,8 @@ export class Message {
   #confirm() {
     const no = button("Keep", "small", () => this.#offer(true));
     const yes = button("Remove for good", "small danger", async () => {
-      yes.disabled = true;
+      if (yes.ariaDisabled) return;
+      yes.ariaDisabled = "true"; // not `disabled`, which would take the focus away
       try {
         await this.#actions.remove(this.id);
       } catch (error) {

@@ -2,7 +2,7 @@
 // nothing is ever parsed as HTML.
 
 // The line ends around a fenced block are the fence's own.
-const PARTS = /\n?```(?:[\w+#.-]*\n)?([\s\S]*?)\n?```\n?|`([^`\n]+)`|(https?:\/\/[^\s<>"`]+)/g;
+const PARTS = /\n?```(?:[\w+#.-]*\n)?([\s\S]*?)\n?```\n?|(?<!`)`([^`\n]+)`(?!`)|(https?:\/\/[^\s<>"`]+)/g;
 
 /** A fragment of text, code and links. */
 export function formatted(text) {

@@ -126,7 +126,8 @@ const channel = socket.channel(topic, () => ({ name }), {
     wasLive = true;
     isHistory = false;
   },
-  lost() {
+  lost(reason) {
+    if (reason === "phx_close") state("waiting", "You were shown out. Reload the page to come back.");
     outbox.hold();
     people.heard("presence_state", {});
     showPeople();
