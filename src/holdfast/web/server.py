@@ -171,12 +171,14 @@ def _announce(settings: Settings, port: int, token_words: str) -> None:
 
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     host = "localhost" if settings.host in ("0.0.0.0", "::") else host
+    address = f"http://{host}:{port}{settings.root_path}"
     workers = "" if settings.workers == 1 else f", {settings.workers} workers"
     lines = [
         "",
         "  Holdfast is serving",
         "",
-        f"  open     http://{host}:{port}{settings.root_path}/",
+        f"  open     {address}/",
+        *([f"  chat     {address}/chat"] if settings.chat else []),
         f"  store    {masked(settings.store)}{workers}",
         f"  token    {token_words}",
         "  stop     Ctrl+C",
