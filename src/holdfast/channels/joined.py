@@ -17,8 +17,9 @@ from holdfast.channels import protocol
 from holdfast.channels.channel import Channel, Refuse, Reply
 from holdfast.channels.payloads import Invalid, Reader, encode
 from holdfast.channels.protocol import Frame, Incoming
+from holdfast.channels.publishing import check_event
 from holdfast.channels.welcome import welcome
-from holdfast.errors import StoreError
+from holdfast.errors import Overloaded, StoreError
 
 if TYPE_CHECKING:
     from holdfast.channels.room import Room
@@ -29,6 +30,10 @@ __all__ = ["Joined", "Told"]
 
 PATIENCE: Final = 5.0
 """Seconds that the end of an earlier stay may take before a new one begins without it."""
+MOST_TOLD: Final = 1_000
+"""Messages that may wait in a mailbox before what `tell` says is passed over."""
+_UNAVAILABLE: Final = b'{"reason":"store unavailable"}'
+_OVERLOADED: Final = b'{"reason":"overloaded"}'
 _params = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -104,6 +109,11 @@ class Joined:
             self._full = True
             self.socket.hold_back()
 
+    def told(self, message: Any) -> None:
+        """What `channels.tell` said; beyond a bound it is not heard."""
+        if len(self._mail) < MOST_TOLD:
+            self.receive(Told(message))
+
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         loop = self.hub.core.loop
         assert loop is not None
@@ -171,14 +181,13 @@ class Joined:
     # --- coming ---
 
     async def _join(self, frame: Incoming) -> None:
-        if self._before is not None:
-            before, self._before = self._before, None
+        before, self._before = self._before, None
+        if before is not None:
             await before.over()
-        else:
-            before = None
-        answer = await self._admit(frame)
+        answer = await self._admit(frame) if self.ended is None else None
         if answer is not None:
-            self.ended = "refused"
+            self.ended = self.ended or "refused"
+            self.untrack()
             self.socket.leave(self)
             self.send(protocol.reply(self.join_ref, frame.ref, self.topic, "error", answer))
         if before is not None:
@@ -187,55 +196,64 @@ class Joined:
     async def _admit(self, frame: Incoming) -> bytes | None:
         """Ask the application, then take the client in; what it is refused with, or None."""
         hub = self.hub
-        channel = self.route.kind(self)
         try:
             params = _params.decode(frame.payload)
-            since = params.pop("since", None)
-            own = await channel.join(params)
+        except (msgspec.MsgspecError, RecursionError):
+            return b'{"reason":"join params are a JSON object"}'
+        since = params.pop("since", None)
+        try:
+            channel = self.route.kind(self)
+            try:
+                own = await channel.join(params)
+            except Refuse as exc:
+                return encode("refuse", exc.payload)
             response = encode("join", own)
             room = await hub.enter(self)
-        except Refuse as exc:
-            return encode("refuse", exc.payload)
-        except msgspec.MsgspecError:
-            return b'{"reason":"join params are a JSON object"}'
         except StoreError as exc:
-            hub.unavailable("join", exc)
-            return b'{"reason":"store unavailable"}'
-        except Exception as exc:  # noqa: BLE001 - told to the client and to the loop's handler; the connection goes on
+            return self._unavailable("join", exc)
+        except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - told to the client and the loop's handler
+            _unless_cancelled(exc)
             hub.crashed(self, "join", exc)
             return b'{"reason":"join crashed"}'
+        self._channel = channel
         if self.ended is not None:
             room.entering -= 1
             return None
-        self._channel = channel
         try:
-            await welcome(hub, self, room, frame.ref, response, since)
+            if not await welcome(hub, self, room, frame.ref, response, since):
+                return b'{"reason":"try again"}' if self.ended == "lost" else None
         except StoreError as exc:
-            hub.unavailable("join", exc)
             hub.exit(self)
-            return b'{"reason":"store unavailable"}'
-        await self._call(channel.joined())
+            return self._unavailable("join", exc)
+        if self.ended is None:  # it may have read too slowly
+            await self._call(channel.joined())
         return None
+
+    def _unavailable(self, where: str, exc: StoreError) -> bytes:
+        self.hub.unavailable(where, exc)
+        return _OVERLOADED if isinstance(exc, Overloaded) else _UNAVAILABLE
 
     # --- what is handled ---
 
     async def _handle(self, channel: Channel, found: tuple[Handler, Reader], frame: Incoming) -> None:
         method, read = found
         try:
-            answer = await method(channel, read(frame.payload))
-            if frame.ref is not None:
-                if type(answer) is Reply:
-                    self._reply(frame.ref, answer.status, answer.payload)
-                else:
-                    self._reply(frame.ref, "ok", answer)
-        except Refuse as exc:
-            self._reply(frame.ref, "error", exc.payload)
-        except Invalid as exc:
-            self._reply(frame.ref, "error", {"reason": "invalid", "field": exc.field, "message": exc.message})
-        except StoreError as exc:
-            self.hub.unavailable("handle", exc)
-            self._reply(frame.ref, "error", {"reason": "store unavailable"})
-        except Exception as exc:  # noqa: BLE001 - told to the client and to the loop's handler
+            try:
+                answer = await method(channel, read(frame.payload))
+                if frame.ref is not None:
+                    if type(answer) is Reply:
+                        self._reply(frame.ref, answer.status, answer.payload)
+                    else:
+                        self._reply(frame.ref, "ok", answer)
+            except Refuse as exc:
+                self._reply(frame.ref, "error", exc.payload)
+            except Invalid as exc:
+                said = {"reason": "invalid", "field": exc.field, "message": exc.message}
+                self._reply(frame.ref, "error", said)
+            except StoreError as exc:
+                self._reply(frame.ref, "error", msgspec.Raw(self._unavailable("handle", exc)))
+        except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - told to the client and the loop's handler
+            _unless_cancelled(exc)
             self._crash(frame.event, exc)
 
     async def _call(self, callback: Any) -> None:
@@ -244,10 +262,11 @@ class Joined:
             await callback
         except StoreError as exc:
             self.hub.unavailable("callback", exc)
-        except Exception as exc:  # noqa: BLE001 - told to the client and to the loop's handler
+        except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - told to the client and the loop's handler
+            _unless_cancelled(exc)
             self._crash("callback", exc)
 
-    def _crash(self, where: str, exc: Exception) -> None:
+    def _crash(self, where: str, exc: BaseException) -> None:
         self.hub.crashed(self, where, exc)
         self.send(protocol.crashed(self.join_ref, self.topic))
         self.end("crash")
@@ -255,7 +274,7 @@ class Joined:
     # --- going ---
 
     def _leave(self, frame: Incoming) -> None:
-        self.send(protocol.reply(frame.join_ref, frame.ref, self.topic, "ok", b"{}"))
+        self.send(protocol.reply(self.join_ref, frame.ref, self.topic, "ok", b"{}"))
         self.send(protocol.close(self.join_ref, self.topic))
         self.end("leave")
 
@@ -267,6 +286,7 @@ class Joined:
         self.untrack()
         self.socket.leave(self)
         self.hub.exit(self)
+        self._emptied()  # nothing of it will be handled
         if not self._busy and self._channel is not None:
             self._begin(self._last())
 
@@ -285,6 +305,7 @@ class Joined:
             done, _ = await asyncio.wait({task}, timeout=patience)
             if not done:
                 task.cancel()
+                await asyncio.wait({task}, timeout=patience)
 
     # --- what goes out ---
 
@@ -296,6 +317,7 @@ class Joined:
             self.socket.send(frame)
 
     def push(self, event: str, payload: Any) -> None:
+        check_event(event)
         if self.ended is not None:
             return
         if type(payload) is bytes:
@@ -343,3 +365,10 @@ class Joined:
         ref, self.tracked = self.tracked, None
         if ref is not None:
             self.hub.presence.untrack(self.topic, ref)
+
+
+def _unless_cancelled(exc: BaseException) -> None:
+    """Raise it on where this task was cancelled. Else application code awaited something that was: its crash."""
+    task = asyncio.current_task()
+    if isinstance(exc, asyncio.CancelledError) and task is not None and task.cancelling():
+        raise exc

@@ -95,7 +95,7 @@ def reader_of(method: Callable[..., Any]) -> Reader:
             return decode(payload)
         except msgspec.ValidationError as exc:
             raise _invalid(exc) from None
-        except (msgspec.DecodeError, UnicodeError) as exc:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
             raise Invalid("$", "not JSON") from exc
 
     return read

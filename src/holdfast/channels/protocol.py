@@ -76,16 +76,16 @@ def parse(text: bytes | str) -> Incoming:
     """
     try:
         frame = _decode(text)
-    except (msgspec.MsgspecError, UnicodeError) as exc:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
         raise Malformed("text frame: not [join_ref, ref, topic, event, payload]") from exc
-    if len(text) > LONGEST:
+    if len(text) > LONGEST or type(text) is str:  # of which a character may be several bytes
         _bounded(frame.join_ref, frame.ref, frame.topic, frame.event)
     return frame
 
 
 def _bounded(*fields: str | None) -> None:
     for field in fields:
-        if field is not None and len(field.encode("utf-8", "surrogatepass")) > LONGEST:
+        if field is not None and 4 * len(field) > LONGEST and len(field.encode()) > LONGEST:
             raise Malformed(f"frame: a topic, event or ref is longer than {LONGEST} bytes")
 
 

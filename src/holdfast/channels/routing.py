@@ -60,9 +60,6 @@ class Route(msgspec.Struct, frozen=True, eq=False):
             _age(name, kind.max_age),
         )
 
-    def serves(self, topic: str) -> bool:
-        return topic == self.pattern if self.prefix is None else topic.startswith(self.prefix)
-
     @property
     def kept(self) -> bool:
         """Whether its topics have a history."""
@@ -103,10 +100,12 @@ class Routes:
         self._patterns = [route for route in self.all if route.prefix is not None]
 
     def find(self, topic: str) -> Route | None:
-        """The route that serves the topic."""
+        """The route that serves the topic; None also for what is no topic: see `check_topic`."""
         route = self._exact.get(topic)
         if route is not None:
             return route
+        if not topic or topic == HEARTBEAT or "\0" in topic:
+            return None
         for route in self._patterns:
             if topic.startswith(route.prefix or ""):
                 return route

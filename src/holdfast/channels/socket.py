@@ -106,9 +106,7 @@ class Socket:
         """A text frame came in. May close the connection; raises nothing."""
         hub = self.hub
         if self._second != hub.second:
-            self._second = hub.second
-            self._count = self._bytes = self._joins = 0
-            self.heard = hub.second
+            self._next_second()
         self._count += 1
         self._bytes += len(data)
         if self._count > hub.limits.messages or self._bytes > hub.limits.bytes:
@@ -121,14 +119,24 @@ class Socket:
         self._take(frame)
 
     def receive_binary(self, data: bytes) -> None:
-        """A binary frame came in."""
+        """The same of a binary frame."""
+        hub = self.hub
+        if self._second != hub.second:
+            self._next_second()
+        self._count += 1
+        self._bytes += len(data)
+        if self._count > hub.limits.messages or self._bytes > hub.limits.bytes:
+            hub.throttle(self)
         try:
             frame = protocol.parse_binary(data)
         except Malformed as exc:
             self.close(BAD_DATA, str(exc))
             return
-        self.heard = self.hub.second
         self._take(frame)
+
+    def _next_second(self) -> None:
+        self._second = self.heard = self.hub.second
+        self._count = self._bytes = self._joins = 0
 
     def lost(self, reason: str = "closed") -> None:
         """The connection has ended. Twice is once."""
@@ -162,6 +170,8 @@ class Socket:
             self.send(protocol.reply(None, frame.ref, frame.topic, "error", b'{"reason":"unmatched topic"}'))
 
     def _join(self, frame: Incoming, before: Joined | None) -> None:
+        if self.closed:
+            return  # nobody would end what began now
         route = self.hub.routes.find(frame.topic)
         refused = self._refused(route, before)
         if refused is not None:
@@ -198,4 +208,5 @@ class Socket:
         """One fewer."""
         self.held_back -= 1
         if self.held_back == 0 and not self.closed:
+            self.heard = self.hub.second  # what it said meanwhile is still to be read
             self.resume()

@@ -27,8 +27,8 @@ __all__ = ["welcome"]
 _encode = msgspec.json.Encoder().encode
 
 
-async def welcome(hub: Hub, joined: Joined, room: Room, ref: str | None, own: bytes, since: object) -> None:
-    """Answer the join and make the client a member.
+async def welcome(hub: Hub, joined: Joined, room: Room, ref: str | None, own: bytes, since: object) -> bool:
+    """Answer the join and make the client a member; false where it has gone meanwhile.
 
     `own` is the application's part of the reply, `since` what the client says
     it saw last; None: it has seen nothing.
@@ -41,7 +41,7 @@ async def welcome(hub: Hub, joined: Joined, room: Room, ref: str | None, own: by
     if not room.route.kept:
         frames = [protocol.reply(joined.join_ref, ref, joined.topic, "ok", own)]
         _enter(joined, room, frames + _presence(hub, joined))
-        return
+        return True
     position = None if since is None else Position.parse(since) or Position(-1, "")
     tails = _at_hand(room, position)
     if tails is not None:
@@ -49,17 +49,19 @@ async def welcome(hub: Hub, joined: Joined, room: Room, ref: str | None, own: by
         frames += [protocol.push(joined.join_ref, tail) for tail in (*tails, *room.follower.behind.values())]
         _enter(joined, room, frames + _presence(hub, joined))
         room.follower.wake()
-        return
+        return True
     here = room.position
     unstored = list(room.follower.behind.values())  # shown already, in no log yet, and not shown again
     room.add(joined, hold=True)
     joined.room = room
     room.follower.wake()
     recovered, tails = await _from_store(hub, room, position, here)
-    if joined.room is room:  # it has not gone meanwhile
+    there = joined.room is room
+    if there:
         frames = [_reply(joined, here, ref, own, recovered)]
         frames += [protocol.push(joined.join_ref, tail) for tail in (*tails, *unstored)]
         room.release(joined.socket, frames + _presence(hub, joined))
+    return there
 
 
 def _enter(joined: Joined, room: Room, frames: list[Frame]) -> None:
