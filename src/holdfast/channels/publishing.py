@@ -18,7 +18,7 @@ from holdfast.channels.payloads import encode
 from holdfast.channels.recovery import is_given
 from holdfast.channels.room import Marks
 from holdfast.channels.routing import Route
-from holdfast.errors import Overloaded, StoreError
+from holdfast.errors import Closed, Overloaded, StoreError
 
 if TYPE_CHECKING:
     from holdfast.channels.hub import Hub
@@ -121,6 +121,8 @@ class Publishing:
 
     def _first_show(self, topic: str, op: Append) -> None:
         hub = self._hub
+        if not hub.core.is_open:
+            raise Closed("channels: not open; use it inside `async with`")
         if len(self._behind) >= BEHIND:
             raise Overloaded(f"channels: {BEHIND} messages are shown and wait to be stored already")
         if op.id is None:
@@ -155,10 +157,11 @@ class Publishing:
     async def _store(self, op: Append, storing: asyncio.Future[Any]) -> None:
         """Store it, however long that takes: the same id once more is the same message."""
         rest = FIRST_REST
+        kept: Appended | None = None
         try:
             while True:
                 try:
-                    await storing
+                    kept = await storing
                     return
                 except StoreError as exc:
                     if self._hub.closing:
@@ -171,7 +174,8 @@ class Publishing:
             self._hub.lost_behind(op.event, exc)
         finally:
             room = self._hub.rooms.get(op.key)
-            if room is not None and op.id is not None:
+            # Where what is before it has yet to be read, the room comes to it later, and must know it then.
+            if room is not None and op.id is not None and (kept is None or kept.offset <= room.last):
                 room.follower.behind.pop(op.id, None)
 
     async def drain(self) -> None:
@@ -185,7 +189,7 @@ def check_event(event: str) -> None:
     """Raises `TypeError` or `ValueError` where it cannot be an event's name."""
     if not isinstance(event, str):
         raise TypeError(f"an event is a str, not {type(event).__name__}")
-    if not 0 < len(event.encode()) <= protocol.LONGEST or event.startswith("phx_"):
+    if not 0 < len(event.encode()) <= protocol.LONGEST or "\0" in event or event.startswith("phx_"):
         raise ValueError(
-            f"event {event[:60]!r}: 1 to {protocol.LONGEST} bytes, and not the protocol's own (phx_)"
+            f"event {event[:60]!r}: 1 to {protocol.LONGEST} bytes without NUL, not the protocol's own (phx_)"
         )
