@@ -102,6 +102,30 @@ async def test_a_note_whose_writer_commits_after_a_later_one_is_not_skipped(serv
         assert await read(reader, looking, channel) == []
 
 
+async def test_a_note_that_is_on_its_way_at_the_start_is_not_skipped(served: AsyncEngine) -> None:
+    channel, reader = secrets.token_hex(6), NoteReader(60_000)
+    async with served.connect() as slow, served.connect() as fast, served.connect() as looking:
+        await looking.execution_options(isolation_level="AUTOCOMMIT")
+        await post(slow, [Note(channel, b"1")], await now_ms(slow))
+        await post(fast, [Note(channel, b"2")], await now_ms(fast))
+        await fast.commit()
+        await reader.start(looking)
+        assert await read(reader, looking, channel) == []
+        await slow.commit()
+        assert await read(reader, looking, channel) == [1]
+
+
+async def test_at_the_start_numbers_that_are_missing_are_looked_for_among_the_latest(
+    file: AsyncConnection,
+) -> None:
+    reader = NoteReader(60_000)
+    await write(file, 100, *range(9_000, 9_000 + module.RECENT - 2), 10_000)
+    await reader.start(file)
+    lowest = 10_000 - module.MOST_MISSING
+    await write(file, 99, 101, lowest - 1, 8_999, 9_999)
+    assert await read(reader, file) == [8_999, 9_999]
+
+
 async def test_a_number_that_does_not_turn_up_is_looked_for_for_half_a_minute(file: AsyncConnection) -> None:
     clock = Clock()
     reader = NoteReader(60_000, clock=clock)
