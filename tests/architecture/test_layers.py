@@ -77,7 +77,7 @@ RULES: list[tuple[str, str]] = [
     (
         r"holdfast\.(cli|web|__main__)(\..*)?",
         rf"{PURE}|.+|!holdfast|{WORDS}|holdfast|holdfast\.(cli|web|settings|hold|asgi|persist|channels)(?!\.)|holdfast\.(cli|web)\..*"
-        r"|holdfast\.(persist|channels)\.(migrations|registry)",
+        r"|holdfast\.(persist|channels)\.(migrations|registry)|holdfast\.engines\.notes",
     ),
 ]
 CLIENTS = {

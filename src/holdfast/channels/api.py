@@ -291,6 +291,19 @@ class Channels:
             log = await self.hub.run(Read(key, limit))
         return [message_of(log.epoch or "", entry) for entry in log.entries]
 
+    async def read(self, topic: str, *, after: str | None = None, limit: int = 200) -> list[Message]:
+        """Kept messages from the oldest on, or those after a position, for whoever copies a topic or looks through it.
+
+        Unlike `history` it passes over what is no longer there: retention may
+        take messages away between two calls. Empty: these were all.
+        """
+        key = self._kept(topic)
+        since = None if after is None else position_of(after)
+        log: Log = await self.hub.run(Read(key, limit, after=0 if since is None else since.offset))
+        if since is not None and since.epoch != log.epoch:
+            return []
+        return [message_of(log.epoch or "", entry) for entry in log.entries]
+
     def tail(self, topic: str, *, since: str | None = None) -> AsyncIterator[Heard]:
         """Every message from now on, as members get it: the last `history` first, or all since a position.
 

@@ -12,6 +12,7 @@ import click
 
 from holdfast import __version__
 from holdfast.cli import output
+from holdfast.cli.group import Group
 from holdfast.cli.options import Choices, common
 from holdfast.cli.output import Failed, Output
 
@@ -26,8 +27,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rm": (f"{_M}.keys:rm", "Remove keys."),
     "keys": (f"{_M}.keys:keys", "List the live keys, one a line."),
     "ttl": (f"{_M}.values:ttl", "Print how many seconds a value has left."),
-    "export": (f"{_M}.transfer:export", "Write values as lines of JSON."),
-    "import": (f"{_M}.transfer:import_", "Store the values of an export."),
+    "export": (f"{_M}.transfer:export", "Write values and messages as lines of JSON."),
+    "import": (f"{_M}.transfer:import_", "Store the values and messages of an export."),
+    "channels": (f"{_M}.channels:channels", "Follow, read and write the messages of rooms."),
     "migrate": (f"{_M}.admin:migrate", "Make the store's tables, or bring them up to date."),
     "doctor": (f"{_M}.admin:doctor", "Say in words what the store promises as it is configured."),
     "token": (f"{_M}.admin:token", "Make the server's admin token, or a new one."),
@@ -37,7 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in output.EXITS.items())
 
 
-class Commands(click.Group):
+class Commands(Group):
     """The group: finds commands by the table, and ends every run with one line and one number."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -50,15 +52,6 @@ class Commands(click.Group):
         found = getattr(import_module(module), name)
         assert isinstance(found, click.Command)
         return found
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from holdfast.store import closest
-
-            raise click.UsageError(f"no such command {args[0]!r}{closest(args[0], COMMANDS)}", ctx)
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -144,7 +137,6 @@ def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.group(
     "holdfast",
     cls=Commands,
-    invoke_without_command=True,
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
@@ -166,6 +158,3 @@ def command(ctx: click.Context) -> None:
     takes may stand before or after its name.
     """
     ctx.ensure_object(Choices)
-    if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help(), err=True)
-        ctx.exit(output.USAGE)

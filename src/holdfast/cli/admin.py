@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import click
 from holdfast.cli import output
 from holdfast.cli.options import common
 from holdfast.cli.output import Failed, Output
-from holdfast.cli.run import chosen, configured, is_missing, with_store
+from holdfast.cli.run import channels_beside, chosen, configured, is_missing, with_store
 from holdfast.store import Finding, Migration, masked
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ def migrate(dry_run: bool, as_sql: bool, whole: bool) -> None:
     else:
 
         async def work(persist: Persist, out: Output) -> None:
-            applied = await persist.migrate()
+            applied = [*await persist.migrate()]
+            channels = channels_beside()
+            if channels is not None:
+                applied += await channels.migrate()
             words = "\n".join(f"applied {_line(each)}" for each in applied) or "nothing to do"
             out.answer({"applied": [_facts(each) for each in applied]}, words)
 
@@ -58,7 +62,11 @@ def _facts(migration: Migration) -> dict[str, object]:
 
 
 async def _ask_pending(persist: Persist, _: Output) -> Sequence[Migration]:
-    return await persist.pending()
+    lacking = [*await persist.pending()]
+    channels = channels_beside()
+    if channels is not None:
+        lacking += [each for each in await channels.pending() if each not in lacking]
+    return lacking
 
 
 def _pending(store: str) -> Sequence[Migration]:
@@ -111,8 +119,11 @@ def doctor() -> None:
 
     async def work(persist: Persist, _: Output) -> list[Finding]:
         found = list(await persist.describe())
+        channels = channels_beside()
+        if channels is not None:
+            found += _of_channels(await channels.describe(), found)
         if all(each.subject != "migrations" for each in found):
-            found.append(_about_migrations(await persist.pending()))
+            found += _about_migrations(await _ask_pending(persist, out))
         return found
 
     findings = with_store(work, subject="doctor", opens=False, memory=True)
@@ -129,13 +140,28 @@ def doctor() -> None:
         raise Failed(output.NO, f"doctor: {warnings} warning{'s' * (warnings > 1)}", kind="Warnings")
 
 
-def _about_migrations(pending: Sequence[Migration]) -> Finding:
+def _of_channels(said: Sequence[Finding], before: Sequence[Finding]) -> list[Finding]:
+    """What is true of messages and was not said of values already; figures of one moment aside."""
+    known = {(each.subject, _FIGURES.sub("", each.text)) for each in before}
+    return [
+        Finding(each.level, f"channels: {each.subject}", each.text)
+        for each in said
+        if (each.subject, _FIGURES.sub("", each.text)) not in known
+    ]
+
+
+def _about_migrations(pending: Sequence[Migration]) -> list[Finding]:
+    """A warning for what is used and old; tables that nobody has asked for yet are no fault."""
     if not pending:
-        return Finding("ok", "migrations", "Nothing is pending.")
+        return [Finding("ok", "migrations", "Nothing is pending.")]
     names = ", ".join(f"{each.capability} {each.version}" for each in pending)
-    return Finding("warning", "migrations", f"Pending: {names}. `holdfast migrate` applies them.")
+    if all(each.capability != "persist" and each.version == 1 for each in pending):
+        text = f"Nothing is pending for values. Rooms need {names}: `holdfast migrate` applies them."
+        return [Finding("note", "migrations", text)]
+    return [Finding("warning", "migrations", f"Pending: {names}. `holdfast migrate` applies them.")]
 
 
+_FIGURES = re.compile(r"[0-9][0-9.,]*")
 _COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow"}
 
 

@@ -5,10 +5,18 @@
     {"holdfast":"export","format":1,"namespace":"app","made_at":1763664000000}
     {"key":"user:1","value":{"name":"Ada"},"expires_at":1763667600000}
     {"key":"motto","value":"hold fast","expires_at":null}
-    {"holdfast":"end","rows":2}
+    {"topic":"room:a","event":"said","payload":{"n":1},"at":1763664000000,"id":null,"position":"7~c0ffee","edited":false}
+    {"holdfast":"end","rows":3}
 
 `value` is the stored JSON as it is. `expires_at` is milliseconds since 1970, or
-null for a value that never expires; a row may leave it out for null. The first
+null for a value that never expires; a row may leave it out for null.
+
+A line with `topic` is a message. `id` is what its publisher gave, or null; `at`
+is milliseconds since 1970; `position` is where it stood in the store that the
+export is of. Messages of a topic stand in their order. `id`, `position` and
+`edited` may be left out.
+
+The first
 line names the format; a file without it (made by hand) is read as the newest.
 The last line tells a whole export from one that was cut short. Fields that are
 not named here are ignored, so that a later minor change stays readable.
@@ -18,15 +26,30 @@ Pure: no files, no clocks.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
-__all__ = ["FORMAT", "FRAME", "Broken", "End", "Head", "Row", "TooNew", "end", "head", "read", "row"]
+__all__ = [
+    "FORMAT",
+    "FRAME",
+    "Broken",
+    "End",
+    "Head",
+    "Row",
+    "Said",
+    "TooNew",
+    "end",
+    "head",
+    "message",
+    "read",
+    "row",
+]
 
 FORMAT: Final = 1
 FRAME: Final = b'{"holdfast":'
 """How the first and the last line begin."""
+_MESSAGE: Final = b'{"topic":'
 
 
 class Broken(ValueError):
@@ -45,6 +68,18 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     expires_at: int | None = None
 
 
+class Said(msgspec.Struct, frozen=True):
+    """One message of a topic."""
+
+    topic: str
+    event: str
+    payload: dict[str, Any]
+    at: Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
+    id: str | None = None
+    position: str | None = None
+    edited: bool = False
+
+
 class Head(msgspec.Struct, frozen=True):
     """The first line."""
 
@@ -59,6 +94,7 @@ class End(msgspec.Struct, frozen=True):
 
 
 _row = msgspec.json.Decoder(Row).decode
+_said = msgspec.json.Decoder(Said).decode
 _any = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
@@ -89,7 +125,12 @@ def row(key: str, value: bytes, expires_at: int | None) -> bytes:
     return b'{"key":%b,"value":%b,"expires_at":%b}\n' % (_encode(key), value, ends)
 
 
-def read(line: bytes) -> Row | Head | End | None:
+def message(said: Said) -> bytes:
+    """The line of one message."""
+    return _encode(said) + b"\n"
+
+
+def read(line: bytes) -> Row | Said | Head | End | None:
     """What a line says; None: it is blank.
 
     Raises:
@@ -97,6 +138,8 @@ def read(line: bytes) -> Row | Head | End | None:
         TooNew: it is the first line of a format that this version does not know.
     """
     try:
+        if line.startswith(_MESSAGE):
+            return _said(line)
         found = _row(line)
         _any(found.value)  # Row skips over the value: numbers out of range and bad UTF-8 show only here
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
@@ -106,7 +149,7 @@ def read(line: bytes) -> Row | Head | End | None:
     return found
 
 
-def _other(line: bytes, exc: Exception) -> Head | End:
+def _other(line: bytes, exc: Exception) -> Said | Head | End:
     try:
         found: Any = _any(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as why:
@@ -114,6 +157,8 @@ def _other(line: bytes, exc: Exception) -> Head | End:
     match found:
         case {"key": _}:
             raise Broken(str(exc)) from None
+        case {"topic": _}:
+            return _as_said(found)
         case {"holdfast": "export", "format": int(number)}:
             if number > FORMAT:
                 raise TooNew(f"export format {number}; this version reads up to {FORMAT}: upgrade holdfast")
@@ -121,5 +166,13 @@ def _other(line: bytes, exc: Exception) -> Head | End:
         case {"holdfast": "end", "rows": int(rows)}:
             return End(rows)
         case dict():
-            raise Broken("no `key`")
+            raise Broken("no `key`, and no `topic`")
     raise Broken("not an object with `key` and `value`")
+
+
+def _as_said(found: Any) -> Said:
+    """A message whose fields stand in another order, or one that is none."""
+    try:
+        return msgspec.convert(found, Said)
+    except msgspec.ValidationError as exc:
+        raise Broken(str(exc)) from None

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
+from operator import itemgetter
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from holdfast.channels import Channels, Message
 from holdfast.cli import lines
 from holdfast.cli.output import Output
 from holdfast.cli.progress import Bar
 from holdfast.cli.source import TooLong, Unreadable
-from holdfast.errors import DuplicateKey, PersistError
+from holdfast.errors import ChannelError, DuplicateKey, PersistError
 from holdfast.persist import Persist
 
 __all__ = ["Counts", "Existing", "Loading"]
@@ -28,21 +30,35 @@ class Counts(msgspec.Struct):
     """What became of the lines."""
 
     stored: int = 0
-    kept: int = 0  # a live value was there, and `keep` was asked for
+    kept: int = 0  # a live value was there, and `keep` was asked for; a message was there as it is
     expired: int = 0  # their time was over before they came
+    left_out: int = 0  # messages for a store that cannot have any
     broken: int = 0
 
     def words(self) -> str:
-        rest = [(self.kept, "kept as they were"), (self.expired, "expired"), (self.broken, "broken")]
+        rest = [
+            (self.kept, "kept as they were"),
+            (self.expired, "expired"),
+            (self.left_out, "left out"),
+            (self.broken, "broken"),
+        ]
         return ", ".join([f"{self.stored:,} stored", *(f"{n:,} {what}" for n, what in rest if n)])
+
+
+OpenChannels: TypeAlias = Callable[[], Awaitable[Channels | None]]
+"""Opens the store's rooms when the first message comes; None: it cannot have any."""
 
 
 class _Waiting(msgspec.Struct, frozen=True):
     """A row on its way to the store, with its line's number."""
 
     number: int
-    row: lines.Row
+    row: lines.Row | lines.Said
     expires: timedelta | None
+
+
+_Answer: TypeAlias = "tuple[int, bool | BaseException]"
+"""A line's number, and whether something was stored, or what went wrong."""
 
 
 class Loading:
@@ -53,11 +69,22 @@ class Loading:
     so going on from `line` is always right.
     """
 
-    def __init__(self, out: Output, *, existing: Existing, from_line: int, now: int | None = None) -> None:
+    def __init__(
+        self,
+        out: Output,
+        *,
+        existing: Existing,
+        from_line: int,
+        channels: OpenChannels | None = None,
+        now: int | None = None,
+    ) -> None:
         self._out = out
+        self._open_channels = channels
         self._create = existing == "keep"
         self._from = from_line
         self._now = now
+        self._channels: Channels | None = None
+        self._asked = False
         self._ends = True  # False: a first line was seen and no last one yet
         self.counts = Counts()
         self.line = from_line
@@ -94,7 +121,7 @@ class Loading:
             row = self._row(number, line)
             if row is None:
                 continue
-            if row.expires_at is None:
+            if isinstance(row, lines.Said) or row.expires_at is None:
                 found.append(_Waiting(number, row, None))
             elif row.expires_at > now:
                 found.append(_Waiting(number, row, timedelta(milliseconds=row.expires_at - now)))
@@ -102,7 +129,7 @@ class Loading:
                 self.counts.expired += 1
         return found
 
-    def _row(self, number: int, line: bytes | TooLong) -> lines.Row | None:
+    def _row(self, number: int, line: bytes | TooLong) -> lines.Row | lines.Said | None:
         """The row of a line; None where it is something else, which has then been seen to."""
         try:
             if isinstance(line, TooLong):
@@ -111,33 +138,74 @@ class Loading:
         except lines.Broken as exc:
             self._report(number, str(exc))
             return None
-        if isinstance(found, lines.Row):
+        if isinstance(found, lines.Row | lines.Said):
             return found
         if found is not None:
             self._ends = isinstance(found, lines.End)
         return None
 
     async def _store(self, persist: Persist, rows: list[_Waiting]) -> None:
-        answers = await asyncio.gather(*(self._one(persist, each) for each in rows), return_exceptions=True)
+        answers = [*await self._values(persist, rows), *await self._messages(rows)]
         failed: BaseException | None = None
-        for each, answer in zip(rows, answers, strict=True):
-            if answer is None:
+        for number, answer in sorted(answers, key=itemgetter(0)):
+            if answer is True:
                 self.counts.stored += 1
-            elif isinstance(answer, DuplicateKey):
+            elif answer is False or isinstance(answer, DuplicateKey):
                 self.counts.kept += 1
-            elif isinstance(answer, PersistError | ValueError | TypeError | OverflowError):
-                self._report(each.number, str(answer))
+            elif isinstance(answer, PersistError | ChannelError | ValueError | TypeError | OverflowError):
+                self._report(number, str(answer))
             elif failed is None:
-                failed, self.line = answer, each.number
+                failed, self.line = answer, number
         if failed is not None:
             raise failed
 
-    async def _one(self, persist: Persist, each: _Waiting) -> None:
+    async def _values(self, persist: Persist, rows: list[_Waiting]) -> Iterable[_Answer]:
+        waiting = [(each.number, each.row, each.expires) for each in rows if isinstance(each.row, lines.Row)]
+        writes = (self._one(persist, row, expires) for _, row, expires in waiting)
+        answers = await asyncio.gather(*writes, return_exceptions=True)
+        return zip((number for number, *_ in waiting), answers, strict=True)
+
+    async def _one(self, persist: Persist, row: lines.Row, expires: timedelta | None) -> bool:
         if self._create:
-            await persist.create(each.row.key, each.row.value, expires=each.expires)
+            await persist.create(row.key, row.value, expires=expires)
         else:
-            await persist.set(each.row.key, each.row.value, expires=each.expires)
+            await persist.set(row.key, row.value, expires=expires)
+        return True
+
+    async def _messages(self, rows: list[_Waiting]) -> list[_Answer]:
+        """Those of one topic together, in their order."""
+        topics: dict[str, list[tuple[int, Message]]] = {}
+        for each in rows:
+            if isinstance(each.row, lines.Said):
+                topics.setdefault(each.row.topic, []).append((each.number, _message(each.row)))
+        answers: list[_Answer] = []
+        for topic, said in topics.items():
+            found = await self._restored(topic, [message for _, message in said])
+            answers += zip((number for number, _ in said), found, strict=False)
+        return answers
+
+    async def _restored(self, topic: str, said: list[Message]) -> Sequence[bool | Exception]:
+        """For each what became of it; nothing where the store cannot have any."""
+        try:
+            if not self._asked and self._open_channels is not None:
+                self._channels, self._asked = await self._open_channels(), True
+            if self._channels is not None:
+                return await self._channels.restore(topic, said, replace=not self._create)
+        except Exception as exc:  # noqa: BLE001 - each is told, and the first in the file decides
+            return [exc] * len(said)
+        if not self.counts.left_out:
+            self._out.note(
+                "import: this store cannot have channels: messages are left out", left_out="messages"
+            )
+        self.counts.left_out += len(said)
+        return []
 
     def _report(self, number: int, why: str) -> None:
         self.counts.broken += 1
         self._out.note(f"import: line {number}: {why}", line=number, error=why)
+
+
+def _message(said: lines.Said) -> Message:
+    """Known by its publisher's id, or else by where it stood."""
+    known = said.id or said.position or ""
+    return Message(known, said.position or "", said.event, said.payload, said.at / 1000, said.edited)

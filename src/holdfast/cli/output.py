@@ -29,7 +29,7 @@ TERMINATED: Final = 143
 
 EXITS: Final = {
     OK: "done",
-    NO: "no: a key is absent, doctor has a warning, migrations are pending, a token exists",
+    NO: "no: a key or message is absent, history is lost, doctor has a warning, migrations are pending, a token exists",
     USAGE: "wrong use: an argument, a setting, the store URL, a file that cannot be read or written",
     UNAVAILABLE: "the store cannot be used: it does not answer, or its tables are missing",
     CONFLICT: "conflict: a live value exists",

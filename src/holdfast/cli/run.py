@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -27,9 +27,13 @@ from holdfast.store import StoreURL, masked
 if TYPE_CHECKING:
     import asyncio
 
+    from holdfast.channels import Channels
     from holdfast.persist import Persist
 
-__all__ = ["chosen", "configured", "is_missing", "with_store", "worded"]
+__all__ = ["channels_beside", "chosen", "configured", "is_missing", "with_channels", "with_store", "worded"]
+
+MISSED: Final = 10_000
+"""Messages that `channels tail --since` may bring, and that may wait while its output is blocked."""
 
 T = TypeVar("T")
 
@@ -66,8 +70,6 @@ def with_store(
     """
     settings, out = configured(max_bytes=max_bytes), chosen()
     _check(settings.store, creates, memory)
-    if settings.auto_migrate is not None and auto_migrate is None:
-        auto_migrate = settings.auto_migrate
 
     from holdfast.persist import Persist
 
@@ -75,7 +77,7 @@ def with_store(
         persist = Persist(
             settings.store,
             namespace=settings.namespace,
-            auto_migrate=auto_migrate,
+            auto_migrate=_migrates(settings, auto_migrate),
             max_bytes=settings.max_bytes,
         )
         if not opens:
@@ -85,6 +87,51 @@ def with_store(
 
     with worded(subject):
         return _run(whole)
+
+
+def with_channels(
+    work: Callable[[Channels, Output], Awaitable[T]],
+    *,
+    subject: str,
+    creates: bool = False,
+    auto_migrate: bool | None = None,
+    history: int = 0,
+) -> T:
+    """Run `work` over the rooms of the chosen store, as `with_store` does; a `tail` begins with so much history."""
+    settings, out = configured(), chosen()
+    _check(settings.store, creates, False)
+
+    async def whole() -> T:
+        async with _channels(settings, auto_migrate, history) as channels:
+            return await work(channels, out)
+
+    with worded(subject):
+        return _run(whole)
+
+
+def channels_beside(*, auto_migrate: bool | None = None) -> Channels | None:
+    """The rooms of the chosen store, not opened; None where it cannot have any. For `work` over its values."""
+    try:
+        return _channels(configured(), auto_migrate, 0)
+    except errors.StoreMisconfigured:
+        return None  # its values are here already, so the URL is no nonsense
+
+
+def _channels(settings: Settings, auto_migrate: bool | None, history: int) -> Channels:
+    from holdfast.channels import AnyTopic, Channels, Limits
+
+    replaying = type("Replaying", (AnyTopic,), {"history": history})
+    return Channels(
+        settings.store,
+        [replaying],
+        namespace=settings.namespace,
+        auto_migrate=_migrates(settings, auto_migrate),
+        limits=Limits(missed=MISSED),
+    )
+
+
+def _migrates(settings: Settings, wanted: bool | None) -> bool | None:
+    return settings.auto_migrate if wanted is None else wanted
 
 
 def is_missing(store: str) -> bool:
@@ -152,6 +199,11 @@ def _failed(subject: str, exc: errors.HoldfastError) -> Failed:
             return Failed(
                 output.CONFLICT, f"{message}; `holdfast get --raw` prints what is stored", kind=kind
             )
+        case errors.HistoryLost():
+            words = f"{message}; `holdfast channels history` prints what is kept"
+            return Failed(output.NO, words, kind=kind)
+        case errors.MessageTooLarge() | errors.TopicRefused():
+            return Failed(output.USAGE, message, kind=kind)
         case _:
             return Failed(output.UNAVAILABLE, message, kind=kind)
 

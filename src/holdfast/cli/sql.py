@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from holdfast.channels import migrations as rooms
+from holdfast.engines import notes
 from holdfast.persist.migrations import LEDGER, MIGRATIONS
 from holdfast.store import Migration
 
@@ -25,8 +27,9 @@ def dialect_of(store: str) -> str:
 
 
 def known(dialect: str) -> tuple[Migration, ...] | None:
-    """Every migration of the dialect, oldest first; None where it has none of its own."""
-    return MIGRATIONS.get(dialect)
+    """Every migration of the dialect, in the order of making; None where it has none of its own."""
+    values = MIGRATIONS.get(dialect)
+    return None if values is None else (*values, *notes.MIGRATIONS[dialect], *rooms.MIGRATIONS[dialect])
 
 
 def script(dialect: str, migrations: Sequence[Migration], now: int) -> str:

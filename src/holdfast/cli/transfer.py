@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +17,17 @@ from holdfast.cli import output
 from holdfast.cli.options import common
 from holdfast.cli.output import Failed, Output
 from holdfast.cli.progress import Bar
-from holdfast.cli.run import chosen, configured, with_store, worded
+from holdfast.cli.run import channels_beside, chosen, configured, with_store, worded
 from holdfast.cli.sink import Sink
 
 if TYPE_CHECKING:
+    from holdfast.channels import Channels
     from holdfast.cli.loading import Existing, Loading
     from holdfast.persist import Persist
 
 __all__ = ["export", "import_"]
 
+LARGEST_MESSAGE = 64 << 10
 LINE_SLACK = 16 << 10
 """What a line holds beside its value: the key, every character escaped, and the words around."""
 
@@ -41,8 +43,9 @@ LINE_SLACK = 16 << 10
     metavar="FILE",
     help="Into a file, gzipped if its name ends with .gz.",
 )
-def export(prefix: str, path: Path | None) -> None:
-    """Write the values whose keys start with PREFIX, or all, as lines of JSON.
+@click.option("--only", type=click.Choice(["values", "messages"]), help="One of the two; else both.")
+def export(prefix: str, path: Path | None, only: str | None) -> None:
+    """Write the values whose keys start with PREFIX, and the messages whose topics do, or all, as lines of JSON.
 
     To standard output, or into a file that appears only when it is whole. What
     is written to the store meanwhile may or may not be in it. On Redis a key
@@ -53,16 +56,32 @@ def export(prefix: str, path: Path | None) -> None:
     namespace = configured().namespace
 
     async def work(persist: Persist, out: Output) -> Dumping:
-        job = Dumping(persist, out)
-        with Bar(out, "export", total=None) as bar, Sink(out, path) as sink:
-            await job.write(namespace, prefix, sink, bar)
+        async with AsyncExitStack() as opened:
+            channels = None if only == "values" else await _channels(out, opened)
+            job = Dumping(None if only == "messages" else persist, channels, out)
+            with Bar(out, "export", total=None) as bar, Sink(out, path) as sink:
+                await job.write(namespace, prefix, sink, bar)
         return job
 
     job = with_store(work, subject=f"export {prefix!r}" if prefix else "export", auto_migrate=False)
-    words = f"{job.rows:,} exported" + (f", {job.broken:,} left out" if job.broken else "")
+    words = f"{job.rows:,} exported" + (f", {job.messages:,} of them messages" if job.messages else "")
+    words += f", {job.broken:,} left out" if job.broken else ""
+    facts = {"messages": job.messages, "broken": job.broken}
     if job.broken:
-        raise Failed(output.PARTLY, words, kind="PartlyDone", rows=job.rows, broken=job.broken)
-    chosen().note(words, exported=job.rows, broken=0)
+        raise Failed(output.PARTLY, words, kind="PartlyDone", rows=job.rows, **facts)
+    chosen().note(words, exported=job.rows, **facts)
+
+
+async def _channels(out: Output, opened: AsyncExitStack) -> Channels | None:
+    """The rooms to export, opened; None where there are none."""
+    channels = channels_beside(auto_migrate=False)
+    if channels is None:
+        out.note("export: this store cannot have channels: values alone", only="values")
+        return None
+    lacking = await channels.pending()
+    if any(each.capability == "channels" and each.version == 1 for each in lacking):
+        return None  # a store for values: nobody made the tables
+    return await opened.enter_async_context(channels)
 
 
 @click.command("import")
@@ -73,7 +92,7 @@ def export(prefix: str, path: Path | None) -> None:
     type=click.Choice(["overwrite", "keep"]),
     default="overwrite",
     show_default=True,
-    help="What becomes of a live value under the same key.",
+    help="What becomes of a live value under the same key, or a message of the same id.",
 )
 @click.option(
     "--from-line",
@@ -89,21 +108,31 @@ def export(prefix: str, path: Path | None) -> None:
     help="Largest value allowed; HOLDFAST_MAX_BYTES, else 1 MiB.",
 )
 def import_(file: str, existing: Existing, from_line: int, max_bytes: int | None) -> None:
-    """Store the values of an export: of FILE, gzipped if its name ends with .gz, or of standard input.
+    """Store the values and messages of an export: of FILE, gzipped if its name ends with .gz, or of standard input.
 
     A line that is no row is reported with its number, and the rest goes on;
     the exit code is 5 then. Rows whose time is over are counted and left out.
     Doing an import again does no harm. If the store goes down, the message
-    names the line at which to go on.
+    names the line at which to go on. Messages keep their ids and times, and
+    have new positions.
     """
     from holdfast.cli.loading import Loading
     from holdfast.cli.source import blocks, numbered, unzipped
 
-    longest = configured(max_bytes=max_bytes).max_bytes + LINE_SLACK
-    out = chosen()
-    job = Loading(out, existing=existing, from_line=from_line)
+    longest = max(configured(max_bytes=max_bytes).max_bytes, LARGEST_MESSAGE) + LINE_SLACK
+    out, opened = chosen(), AsyncExitStack()
+
+    async def channels() -> Channels | None:
+        found = channels_beside()
+        return None if found is None else await opened.enter_async_context(found)
+
+    job = Loading(out, existing=existing, from_line=from_line, channels=channels)
 
     async def work(persist: Persist, out: Output) -> None:
+        async with opened:
+            await read(persist)
+
+    async def read(persist: Persist) -> None:
         with _opened(file) as descriptor:
             done = [0]
             parts = _counted(blocks(descriptor), done)
@@ -118,7 +147,7 @@ def import_(file: str, existing: Existing, from_line: int, max_bytes: int | None
         raise _stopped(exc, job, from_line) from exc
     facts, words = structs.asdict(job.counts), job.counts.words()
     out.answer(facts | {"cut_short": job.cut_short}, words)
-    if job.counts.broken or job.cut_short:
+    if job.counts.broken or job.counts.left_out or job.cut_short:
         raise Failed(output.PARTLY, f"{name}: not all of it could be stored", kind="PartlyDone")
 
 

@@ -11,6 +11,7 @@ import pytest
 from holdfast.cli import COMMANDS, command
 from holdfast.cli.output import EXITS
 
+ROOMS = command.get_command(None, "channels")
 REFERENCE = (Path(__file__).parents[3] / "docs" / "reference" / "cli.md").read_text()
 
 
@@ -30,6 +31,17 @@ def test_the_reference_names_every_option(name):
     for each in command.get_command(None, name).params:
         for option in each.opts if isinstance(each, click.Option) else ():
             assert f"`{option}" in REFERENCE or f" {option}" in REFERENCE or f"[{option}" in REFERENCE, option
+
+
+@pytest.mark.parametrize("name", ROOMS.commands)
+def test_a_command_for_rooms_is_one_like_the_others(name):
+    found = ROOMS.commands[name]
+    names = {option for each in found.params for option in each.opts}
+    assert {"--store", "--namespace", "--json"} <= names
+    assert found.help
+    assert f"holdfast channels {name} " in REFERENCE
+    for option in names:
+        assert not option.startswith("-") or f"[{option}" in REFERENCE or f"`{option}" in REFERENCE, option
 
 
 def test_help_and_reference_list_every_exit_code(holdfast):

@@ -184,9 +184,9 @@ async def test_going_on_still_looks_at_the_format_on_the_first_line(persist):
         )
 
 
-async def dump(persist, prefix=""):
+async def dump(persist, prefix="", channels=None):
     out = Notes()
-    job = Dumping(persist, out)
+    job = Dumping(persist, channels, out)
     with Bar(out, "export", total=None) as bar, Sink(out, None) as sink:
         await job.write("t", prefix, sink, bar)
     return job, out
