@@ -10,25 +10,11 @@ from tests.acceptance.served import Served
 
 playwright = pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Browser, Page  # noqa: E402
+from tests.acceptance.scripted import WIRE, accept, hear, said  # noqa: E402
 from tests.acceptance.watched import launched  # noqa: E402
 
 pytestmark = pytest.mark.browser
 
-WIRE = """
-window.wires = [];
-window.WebSocket = class {
-  static OPEN = 1;
-  readyState = 0;
-  sent = [];
-  constructor(url) { this.url = url; wires.push(this); }
-  send(text) { this.sent.push(JSON.parse(text)); }
-  close() { this.readyState = 3; }
-  open() { this.readyState = 1; this.onopen?.(); }
-  hear(...frame) { this.onmessage?.({ data: JSON.stringify(frame) }); }
-  end() { this.readyState = 3; this.onclose?.(); }
-};
-window.wire = () => wires.at(-1);
-"""
 JOIN = """
 async () => {
   const { Socket } = await import("/static/channels.js");
@@ -42,14 +28,6 @@ async () => {
   });
   socket.connect();
   wire().open();
-}
-"""
-# A promise's continuation runs before the next frame is heard, as between two frames of a real socket.
-ACCEPT = """
-async ([ref, position, more]) => {
-  wire().hear(ref, ref, "room:1", "phx_reply", { status: "ok", response: { position, recovered: false, ...more } });
-  await null;
-  await null;
 }
 """
 
@@ -78,18 +56,6 @@ def page(chromium: Browser, origin: str) -> Iterator[Page]:
     page.evaluate(JOIN)
     yield page
     context.close()
-
-
-def accept(page: Page, ref: str, position: str, **more: Any) -> None:
-    page.evaluate(ACCEPT, [ref, position, more])
-
-
-def hear(page: Page, *frame: Any) -> None:
-    page.evaluate("frame => wire().hear(...frame)", list(frame))
-
-
-def said(position: str) -> dict[str, Any]:
-    return {"message": "x", "_holdfast": {"id": position, "position": position}}
 
 
 def told(page: Page) -> list[Any]:
