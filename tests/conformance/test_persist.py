@@ -13,13 +13,14 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from holdfast.persist.driver import Driver
+from holdfast.persist.driver import Driver, Notifying
 from holdfast.persist.registry import SCHEMES, driver_for, schemes
 from holdfast.testing import PersistSuite
+from holdfast.testing.persist.watching import WatchingCases
 
 Fixture = Callable[[str], Any]
 Store = Callable[[Fixture, Path], str]
@@ -57,6 +58,9 @@ ALIASES = {
     "valkeys": "TLS is redis-py's",
 }
 
+# Writing and announcing is other code than writing: these run once more, announcing where nobody listens.
+ANNOUNCING = ("memory", "sqlite", "redis", "postgresql", "sqlalchemy", "sqlalchemy postgresql")
+
 # Second names of a driver are not tested a second time in the same way: these run on uvloop.
 ON_UVLOOP = {"valkey", "postgres"}
 
@@ -74,13 +78,18 @@ class RegisteredDriver(PersistSuite):
     __test__ = False
     store: Store
     url = ""
+    announces = False
 
     @pytest.fixture(autouse=True)
     def _store(self, request: pytest.FixtureRequest, tmp_path: Path) -> None:
         self.url = type(self).store(request.getfixturevalue, tmp_path)
 
     async def make_driver(self) -> Driver:
-        return driver_for(self.url)
+        driver = driver_for(self.url)
+        if self.announces:
+            assert driver.traits.notifies
+            cast("Notifying", driver).announce("elsewhere:w:")
+        return driver
 
     @soaked
     def test_any_history_agrees_with_a_dict_and_a_clock(self) -> None:
@@ -94,17 +103,21 @@ def loop_factory(fast: bool) -> Callable[[], asyncio.AbstractEventLoop] | None:
     return staticmethod(import_module("uvloop").new_event_loop)
 
 
-def class_for(name: str, via_now: bool) -> type[RegisteredDriver]:
-    words = name.replace("+", " ").split() + (["at once"] if via_now else [])
+def class_for(name: str, via_now: bool, announces: bool = False) -> type[RegisteredDriver]:
+    words = name.replace("+", " ").split() + ["at once"] * via_now + ["announcing"] * announces
     title = "Test" + "".join(word.title().replace(" ", "") for word in words)
+    # What is announced is looked at by drivers that `Persist` tells to announce.
+    left_out = [each for each in dir(WatchingCases) if each.startswith("test_")] if announces else []
     return type(
         title,
         (RegisteredDriver,),
         {
+            **dict.fromkeys(left_out),
             "__test__": True,
             "__module__": __name__,
             "store": staticmethod(STORES[name]),
             "via_now": via_now,
+            "announces": announces,
             "loop_factory": loop_factory(via_now or name in ON_UVLOOP),
         },
     )
@@ -121,6 +134,8 @@ for _name in STORES:
     for _via_now in (False, True):
         if not _via_now or answers_at_once(_name.split()[0]):
             globals().update({made.__name__: made for made in (class_for(_name, _via_now),)})
+for _name in ANNOUNCING:
+    globals().update({made.__name__: made for made in (class_for(_name, False, announces=True),)})
 
 
 def test_every_scheme_has_a_server_to_run_on() -> None:
