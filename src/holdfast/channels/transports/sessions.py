@@ -144,17 +144,22 @@ class Session(Socket):
         return 410 if self.ended else 200
 
     def _receive(self, line: bytes, lines: bool) -> None:
-        if len(line) > self.hub.limits.frame * 4 // 3:
-            self.close(TOO_BIG, "frame too big")
-        elif line.startswith(b"[") or not lines:
-            self.receive(line)
-        else:
-            try:
-                data = base64.b64decode(line, validate=True)
-            except binascii.Error:
-                self.close(BAD_DATA, "neither a text frame nor base64")
+        limit = self.hub.limits.frame
+        if line.startswith(b"[") or not lines:
+            if len(line) > limit:
+                self.close(TOO_BIG, "frame too big")
             else:
-                self.receive_binary(data)
+                self.receive(line)
+            return
+        try:
+            data = base64.b64decode(line, validate=True)
+        except binascii.Error:
+            self.close(BAD_DATA, "neither a text frame nor base64")
+            return
+        if len(data) > limit:
+            self.close(TOO_BIG, "frame too big")
+        else:
+            self.receive_binary(data)
 
     def pause(self) -> None:
         if self._resumed is None:
@@ -252,7 +257,7 @@ class Sessions:
         if TOKEN.fullmatch(token) is None:
             return None
         node, id, signature = token.split(".")
-        if node != self.hub.node or not hmac.compare_digest(signature, self._signed(node, id)):
+        if not hmac.compare_digest(signature, self._signed(node, id)):
             return None
         return self._all.get(id)
 

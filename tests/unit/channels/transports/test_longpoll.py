@@ -99,6 +99,25 @@ async def test_a_malformed_message_ends_the_session(channels: Channels, browser:
     assert (await browser.get()).said == {"status": 500}
 
 
+async def test_a_message_may_be_as_large_as_a_frame_and_no_larger(
+    channels: Channels, browser: Browser
+) -> None:
+    def heartbeat(size: int) -> str:
+        text = '[null,"9","phoenix","heartbeat",{"a":""}]'
+        return text.replace('""', '"' + "x" * (size - len(text)) + '"')
+
+    def binary(size: int) -> bytes:
+        return base64.b64encode(b"\0\0\0\7\1phoenixe" + b"x" * (size - 13))
+
+    for large in (heartbeat(1001), binary(1001)):
+        browser.token = None
+        await browser.get()
+        assert (await browser.post(heartbeat(1000), binary(1000))).status == 200
+        received = channels.counts().received
+        assert (await browser.post(large)).status == 410
+        assert channels.counts().received == received
+
+
 async def test_a_body_that_is_too_large_is_not_read(channels: Channels, browser: Browser) -> None:
     await browser.get()
     assert (await browser.post("x" * 100_001)).said == {"status": 500}

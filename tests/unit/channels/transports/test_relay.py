@@ -93,6 +93,7 @@ async def test_requests_under_way_for_others_are_bounded(pair: Pair, monkeypatch
     while not pair.polls[1]._relay._waiting:  # noqa: ASYNC110 - nothing tells
         await asyncio.sleep(0)
     assert (await pair.there.post(HEARTBEAT)).said == {"status": 410}
+    assert pair.polls[1]._relay._numbers == 1, "it was asked all the same"
     assert (await polling).status == 204
 
 
@@ -124,6 +125,11 @@ async def test_notes_for_others_and_of_other_versions_are_nobody_s_here(pair: Pa
     ):
         hub.sent(hub._control, msgspec.json.encode(each))
     assert asyncio.all_tasks() == tasks
+    waiting = pair.polls[0]._relay._waiting[1] = asyncio.get_running_loop().create_future()
+    hub.sent(hub._control, msgspec.json.encode(note(False, ["somebody else", 1, 200, []])))
+    assert not waiting.done()
+    hub.sent(hub._control, msgspec.json.encode(note(False, [hub.node, 1, 200, []])))
+    assert waiting.result().status == 200
 
 
 async def test_a_store_for_one_process_asks_nobody() -> None:
@@ -132,3 +138,4 @@ async def test_a_store_for_one_process_asks_nobody() -> None:
         browser = Browser(poll)
         browser.token = f"{'x' * 12}.{'y' * 22}.{'z' * 43}"
         assert (await browser.post(HEARTBEAT)).said == {"status": 410}
+        assert poll._relay._numbers == 0

@@ -98,6 +98,13 @@ async def test_a_session_that_is_polled_lives(sessions: Sessions) -> None:
     assert sessions.find(sessions.token(session)) is session
 
 
+async def test_a_poll_that_waits_is_no_absence(sessions: Sessions) -> None:
+    session = sessions.make(None, None)
+    await asyncio.sleep(1.2 * WINDOW)
+    assert await session.poll() == (204, [])  # longer than the absence may have lasted
+    assert not session.ended
+
+
 async def test_what_waits_when_it_is_closed_is_fetched_before_it_is_gone(sessions: Sessions) -> None:
     session = long(sessions).make(None, None)
     session.send_all(frames("a"))
