@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from holdfast.channels import Channel, Channels, Connect, Limits, Refuse, Reply, User, event
+from holdfast.channels.transports.asgi import endpoint
 
 
 class Said(msgspec.Struct):
@@ -140,4 +141,5 @@ async def counts(request: Any) -> PlainTextResponse:
     return PlainTextResponse(msgspec.json.encode(channels.counts()), media_type="application/json")
 
 
-app = Starlette(routes=[Route("/counts", counts), Mount("/socket", channels)], lifespan=lifespan)
+socket = endpoint(channels, window=float(os.environ.get("ROOMS_WINDOW", "10")))
+app = Starlette(routes=[Route("/counts", counts), Mount("/socket", socket)], lifespan=lifespan)

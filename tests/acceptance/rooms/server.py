@@ -24,13 +24,21 @@ class RoomServer(ServerProcess):
 
     Args:
         ws: uvicorn's protocol class: `FAST`, or `STOCK` for plain ASGI.
+        window: seconds that a poll waits.
         limits: what differs from `Limits()`.
     """
 
     name = "rooms"
 
     def __init__(
-        self, store: str, namespace: str, *, ws: str = FAST, lease: float = 15.0, **limits: float
+        self,
+        store: str,
+        namespace: str,
+        *,
+        ws: str = FAST,
+        lease: float = 15.0,
+        window: float = 10.0,
+        **limits: float,
     ) -> None:
         super().__init__(None)
         self._ws = ws
@@ -39,6 +47,7 @@ class RoomServer(ServerProcess):
             "HOLDFAST_STORE": store,
             "HOLDFAST_NAMESPACE": namespace,
             "ROOMS_LEASE": str(lease),
+            "ROOMS_WINDOW": str(window),
             "ROOMS_LIMITS": msgspec.json.encode(limits).decode(),
             "PYTHONWARNINGS": "error",
             "PYTHONUNBUFFERED": "1",
