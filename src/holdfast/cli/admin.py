@@ -155,8 +155,10 @@ def _about_migrations(pending: Sequence[Migration]) -> list[Finding]:
     if not pending:
         return [Finding("ok", "migrations", "Nothing is pending.")]
     names = ", ".join(f"{each.capability} {each.version}" for each in pending)
-    if all(each.capability != "persist" and each.version == 1 for each in pending):
-        text = f"Nothing is pending for values. Rooms need {names}: `holdfast migrate` applies them."
+    capabilities = {each.capability for each in pending}
+    if all(each.version == 1 for each in pending) and not {"persist", "channels"} <= capabilities:
+        used, other = ("rooms", "Values") if "persist" in capabilities else ("values", "Rooms")
+        text = f"Nothing is pending for {used}. {other} need {names}: `holdfast migrate` applies them."
         return [Finding("note", "migrations", text)]
     return [Finding("warning", "migrations", f"Pending: {names}. `holdfast migrate` applies them.")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from holdfast.cli.output import Failed, Output
 from holdfast.cli.progress import Bar
 from holdfast.cli.run import channels_beside, chosen, configured, with_store, worded
 from holdfast.cli.sink import Sink
+from holdfast.store import Migration
 
 if TYPE_CHECKING:
     from holdfast.channels import Channels
@@ -57,13 +58,15 @@ def export(prefix: str, path: Path | None, only: str | None) -> None:
 
     async def work(persist: Persist, out: Output) -> Dumping:
         async with AsyncExitStack() as opened:
-            channels = None if only == "values" else await _channels(out, opened)
-            job = Dumping(None if only == "messages" else persist, channels, out)
+            channels = None if only == "values" else await _channels(out, opened, wanted=only == "messages")
+            values = None if only == "messages" else await _values(persist, opened, wanted=channels is None)
+            job = Dumping(values, channels, out)
             with Bar(out, "export", total=None) as bar, Sink(out, path) as sink:
                 await job.write(namespace, prefix, sink, bar)
         return job
 
-    job = with_store(work, subject=f"export {prefix!r}" if prefix else "export", auto_migrate=False)
+    subject = f"export {prefix!r}" if prefix else "export"
+    job = with_store(work, subject=subject, opens=False, auto_migrate=False)
     words = f"{job.rows:,} exported" + (f", {job.messages:,} of them messages" if job.messages else "")
     words += f", {job.broken:,} left out" if job.broken else ""
     facts = {"messages": job.messages, "broken": job.broken}
@@ -72,16 +75,27 @@ def export(prefix: str, path: Path | None, only: str | None) -> None:
     chosen().note(words, exported=job.rows, **facts)
 
 
-async def _channels(out: Output, opened: AsyncExitStack) -> Channels | None:
+async def _values(persist: Persist, opened: AsyncExitStack, *, wanted: bool) -> Persist | None:
+    """The values to export, opened; None where nobody made their tables and they are not all there is."""
+    if not wanted and _unmade("persist", await persist.pending()):
+        return None
+    return await opened.enter_async_context(persist)
+
+
+async def _channels(out: Output, opened: AsyncExitStack, *, wanted: bool) -> Channels | None:
     """The rooms to export, opened; None where there are none."""
     channels = channels_beside(auto_migrate=False)
     if channels is None:
         out.note("export: this store cannot have channels: values alone", only="values")
         return None
-    lacking = await channels.pending()
-    if any(each.capability == "channels" and each.version == 1 for each in lacking):
-        return None  # a store for values: nobody made the tables
+    if not wanted and _unmade("channels", await channels.pending()):
+        return None
     return await opened.enter_async_context(channels)
+
+
+def _unmade(capability: str, pending: Sequence[Migration]) -> bool:
+    """Whether a store has none of a capability's tables: it is used for something else."""
+    return any(each.capability == capability and each.version == 1 for each in pending)
 
 
 @click.command("import")

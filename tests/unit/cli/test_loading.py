@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from holdfast.channels import AnyTopic, Channels
 from holdfast.cli import lines
 from holdfast.cli.dumping import Dumping
 from holdfast.cli.loading import Counts, Loading
@@ -30,6 +31,19 @@ class Notes(Output):
         self.written += text if isinstance(text, bytes) else text.encode()
 
 
+class FailingRooms:
+    """Rooms whose store goes down at the nth part of an import."""
+
+    def __init__(self, channels, at):
+        self.channels, self.left = channels, at
+
+    async def restore(self, topic, messages, *, replace):
+        self.left -= 1
+        if self.left < 0:
+            raise StoreUnavailable("restore: gone")
+        return await self.channels.restore(topic, messages, replace=replace)
+
+
 class Failing:
     """A store that goes down at the nth write."""
 
@@ -44,6 +58,12 @@ class Failing:
 
 
 @pytest.fixture
+async def rooms():
+    async with Channels("memory://", [AnyTopic]) as opened:
+        yield opened
+
+
+@pytest.fixture
 async def persist():
     async with Persist("memory://") as opened:
         yield opened
@@ -55,7 +75,11 @@ def rows(*pairs, head=True, expires_at=None):
     return [*found, lines.end(len(pairs))[:-1]] if head else found
 
 
-async def load(persist, text, *, from_line=1, existing="overwrite"):
+def said(topic, n, **more):
+    return lines.message(lines.Said(topic, "said", {"n": n}, NOW + n, **more))[:-1]
+
+
+async def load(persist, text, *, from_line=1, existing="overwrite", channels=None):
     """Import these lines; the job, what was noted, and what stopped it."""
 
     async def parts():
@@ -64,7 +88,11 @@ async def load(persist, text, *, from_line=1, existing="overwrite"):
             yield numbered[start : start + 700]
 
     out, failure = Notes(), None
-    job = Loading(out, existing=existing, from_line=from_line, now=NOW)
+
+    async def opened():
+        return channels
+
+    job = Loading(out, existing=existing, from_line=from_line, channels=opened, now=NOW)
     with Bar(out, "import", total=None) as bar:
         try:
             await job.read(persist, parts(), bar, [0])
@@ -182,6 +210,75 @@ async def test_going_on_still_looks_at_the_format_on_the_first_line(persist):
         await load(
             persist, [b'{"holdfast":"export","format":9}', *rows(("a", b"1"), head=False)], from_line=2
         )
+
+
+async def numbers(rooms, topic):
+    return [each.payload["n"] for each in await rooms.read(topic, limit=5_000)]
+
+
+async def test_messages_are_stored_in_the_order_of_their_lines_topic_by_topic(persist, rooms):
+    text = [
+        said("ab"[n % 2], n, id=f"x{n}" if n % 3 else None, position=f"{n + 1}~old") for n in range(1_500)
+    ]
+    job, notes, _ = await load(persist, text, channels=rooms)
+    assert (job.counts.stored, notes) == (1_500, [])
+    assert await numbers(rooms, "a") == list(range(0, 1_500, 2))
+    assert await numbers(rooms, "b") == list(range(1, 1_500, 2))
+    assert (await rooms.message("a", "x2")).at == (NOW + 2) / 1000
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+async def test_messages_too_go_on_where_an_import_stopped(persist, rooms, at):
+    text = [said("a", n, id=f"x{n}") for n in range(1_500)]
+    job, _, failure = await load(persist, text, channels=FailingRooms(rooms, at))
+    assert isinstance(failure, StoreUnavailable)
+    assert job.line <= len(await numbers(rooms, "a")) + 1
+    await load(persist, text, from_line=job.line, channels=rooms)
+    assert await numbers(rooms, "a") == list(range(1_500))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"topic":"t","event":"said","payload":[],"at":1}',
+        b'{"topic":"t","event":"said","payload":{}}',
+        b'{"topic":"t","event":"said","payload":{},"at":-1}',
+        b'{"event":"said","payload":{},"at":1,"topic":1}',
+        b'{"topic":"","event":"said","payload":{},"at":1}',
+        b'{"topic":"t","event":"phx_x","payload":{},"at":1}',
+        b'{"topic":"t","event":"said","payload":{},"at":1,"id":"no id"}',
+    ],
+)
+async def test_a_line_that_is_no_message_is_named_and_the_rest_goes_on(persist, rooms, line):
+    job, notes, failure = await load(persist, [line, said("t", 2)], channels=rooms)
+    assert failure is None
+    assert notes[0].startswith("holdfast: import: line 1: ")
+    assert (job.counts.stored, job.counts.broken) == (1, 1)
+    assert await numbers(rooms, "t") == [2]
+
+
+async def test_keep_leaves_messages_that_are_there(persist, rooms):
+    await rooms.publish("t", "said", {"n": "mine"}, id="x")
+    text = [said("t", 1, id="x"), said("t", 2, id="y")]
+    job, _, _ = await load(persist, text, existing="keep", channels=rooms)
+    assert job.counts.words() == "1 stored, 1 kept as they were"
+    assert await numbers(rooms, "t") == ["mine", 2]
+    await load(persist, text, channels=rooms)
+    assert await numbers(rooms, "t") == [1, 2]
+
+
+async def test_an_export_of_many_messages_holds_each_once_in_order(persist, rooms):
+    for n in range(450):
+        await rooms.publish("t", "said", {"n": n}, id=f"x{n}" if n % 2 else None)
+    await rooms.edit("t", "x1", {"n": -1})
+    await rooms.remove("t", "x3")
+    job, out = await dump(persist, channels=rooms)
+    assert (job.rows, job.messages) == (449, 449)
+    async with Channels("memory://", [AnyTopic]) as other:
+        _, notes, _ = await load(persist, out.written.split(b"\n"), channels=other)
+        assert notes == []
+        assert await numbers(other, "t") == await numbers(rooms, "t")
+        assert [each.edited for each in await other.read("t")] == [n == 1 for n in range(200)]
 
 
 async def dump(persist, prefix="", channels=None):
