@@ -41,6 +41,7 @@ from holdfast.channels.limits import Limits
 from holdfast.channels.presence import Presence
 from holdfast.channels.publishing import Publishing
 from holdfast.channels.pulse import Pulse
+from holdfast.channels.retention import Retention
 from holdfast.channels.room import Room
 from holdfast.channels.routing import Route, Routes
 from holdfast.channels.socket import AWAY, RESTART, Socket
@@ -93,6 +94,7 @@ class Hub:
         self.working: set[Joined] = set()  # those that have a task
         self.presence = Presence(self)
         self.publishing = Publishing(self)
+        self.retention = Retention(self.run, driver.sweep, routes, self.rooms, self.prefix)
         self.relayed: Callable[[notes.Note], None] | None = None  # long-poll's
         self.second = 0  # counts while there are connections
         self.pulse = Pulse(self)
@@ -110,6 +112,7 @@ class Hub:
         await self.core.open()
         self.closing = False
         self.node = notes.new_node()
+        self.spawn(self.retention.work(), "holdfast channels retention")
 
     async def close(self) -> None:
         """End every connection with 1012, let channels finish for a moment, give everything back."""

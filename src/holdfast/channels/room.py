@@ -262,6 +262,13 @@ class Room:
             self.floor = ring.popleft().offset
             self.whole = False
 
+    def cut(self, trimmed: int) -> None:
+        """Retention took away everything up to there: joiners get it no more."""
+        ring = self.ring
+        while ring and ring[0].offset <= trimmed:
+            ring.popleft()
+        self.floor = max(self.floor, min(trimmed, self.last))
+
     def _change(self, step: Step) -> None:
         self.changed = step.offset
         entry = step.entry

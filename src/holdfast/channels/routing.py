@@ -43,6 +43,8 @@ class Route(msgspec.Struct, frozen=True, eq=False):
             raise ValueError(f"{name}: topic {pattern!r}: a * stands at the end or nowhere")
         check_topic(pattern)
         keep: Keep = kind.keep if kind.keep is not None else kind.history is not None
+        if keep not in (True, False, "behind"):
+            raise ValueError(f"{name}: keep = {keep!r}: True, False, or 'behind'")
         if keep and kind.history is None:
             raise ValueError(f"{name}: keep = {keep!r} needs a history: history = 0 replays none, and keeps")
         if kind.history is not None and not 0 <= kind.history <= 1000:
