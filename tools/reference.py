@@ -90,7 +90,8 @@ def persist_page() -> str:
     parts = ["# `holdfast` and `holdfast.persist`\n", NOTE]
     parts += class_page(persist.Persist, "Persist")
     parts += class_page(hold.Holdfast, "Holdfast")
-    parts += ["## `Entry`\n", f"```text\n{inspect.getsource(persist.Entry)}```\n"]
+    for record in (persist.Entry, persist.Change):
+        parts += [f"## `{record.__name__}`\n", f"```text\n{inspect.getsource(record)}```\n"]
     parts += [
         "## `KEEP`\n",
         "Leave the remaining expiry as it is; the default of `set`, `replace` and `update`.\n",
