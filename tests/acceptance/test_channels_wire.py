@@ -470,8 +470,8 @@ def said_too_slow(slow: socket.socket) -> bool:
 class Poller:
     """A long-poll client as npm's is: the token in the query."""
 
-    def __init__(self, server: Server) -> None:
-        self.http = httpx.Client(timeout=20)
+    def __init__(self, server: Server, limits: httpx.Limits | None = None) -> None:
+        self.http = httpx.Client(timeout=20, limits=limits or httpx.Limits())
         self.url = f"http://127.0.0.1:{server.port}/socket/longpoll"
         self.token = ""
 
@@ -544,6 +544,25 @@ def test_long_poll_refuses_whom_the_websocket_refuses(server: Server, poller: Po
     ):
         answer = poller.http.get(f"{poller.url}?{query}", headers=headers)
         assert (answer.status_code, answer.json()) == (200, {"status": 403})
+
+
+def test_long_poll_needs_no_sticky_routing(tmp_path_factory: pytest.TempPathFactory, topic: str) -> None:
+    """Two worker processes on one port: each request is a connection of its own, and goes where the kernel likes."""
+    folder = tmp_path_factory.mktemp("workers")
+    with Server("uvicorn", folder, "--workers", "2", store=f"sqlite:///{folder}/app.db") as server:
+        pollers: list[Poller] = []
+        while len(nodes := {poller.token.partition(".")[0] for poller in pollers}) < 2:
+            assert len(pollers) < 100, f"all went to one worker: {nodes}"
+            pollers.append(Poller(server, httpx.Limits(max_keepalive_connections=0)))
+            pollers[-1].get()
+        for poller in pollers:
+            assert poller.post(["1", "1", topic, "phx_join", {}]) == 200
+            poller.hear(1)
+        assert pollers[0].post(["1", None, topic, "say", {"n": 1}]) == 200
+        for poller in pollers:
+            (said,) = poller.hear(1)
+            assert said[:4] == [None, None, topic, "said"]
+            poller.http.close()
 
 
 # --- shutdown ---

@@ -39,13 +39,15 @@ def is_installed(server: str) -> bool:
 class Server:
     """One process of one of `SERVERS` on a free port; ended by SIGTERM."""
 
-    def __init__(self, name: str, folder: Path, app: str = "tests.acceptance.wire_app:app") -> None:
+    def __init__(self, name: str, folder: Path, *options: str, store: str = "memory://") -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.name = name
         self._errors = folder / f"{name}.log"
-        self._command = [word.format(app=app, port=self.port) for word in SERVERS[name]]
+        words = (word.format(app="tests.acceptance.wire_app:app", port=self.port) for word in SERVERS[name])
+        self._command = [*words, *options]
+        self._store = store
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -53,7 +55,7 @@ class Server:
             self._process = subprocess.Popen(
                 [sys.executable, *self._command],
                 cwd=ROOT,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                env=os.environ | {"PYTHONUNBUFFERED": "1", "WIRE_STORE": self._store},
                 stdout=errors,
                 stderr=errors,
                 start_new_session=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -84,7 +85,7 @@ def connect(asked: Connect) -> User | None:
 
 
 channels = Channels(
-    "memory://",
+    os.environ.get("WIRE_STORE", "memory://"),
     [Room],
     connect=connect,
     hosts=["127.0.0.1"],

@@ -123,6 +123,27 @@ async def test_nothing_is_received_while_it_is_paused(channels: Channels) -> Non
         assert '"9"' in wire.frames[-1]
 
 
+@pytest.mark.parametrize(("limits", "binary"), [(Limits(messages=3), False), (Limits(bytes=100), True)])
+async def test_who_says_too_much_in_a_second_is_not_read_until_it_is_over(
+    limits: Limits, binary: bool
+) -> None:
+    async with Channels("memory://", [Room], limits=limits) as channels, Connection(channels) as wire:
+        await wire.got(1)
+        (socket,) = channels.hub.sockets
+        for _ in range(20):
+            if binary:
+                wire.data(b"\0\0\1\7\x099phoenixheartbeat{}")
+            else:
+                wire.text('[null,"9","phoenix","heartbeat",{}]')
+        await wire.until(lambda: socket.held_back)
+        answered = len(wire.frames)
+        assert 2 < answered < 8
+        asked = wire.receiving
+        await asyncio.sleep(0)
+        assert wire.receiving == asked
+        await wire.until(lambda: len(wire.frames) > answered)
+
+
 async def test_a_paused_connection_can_be_closed(channels: Channels) -> None:
     connection = Connection(channels)
     async with connection as wire:
