@@ -104,7 +104,7 @@ def test_leaving_is_answered_and_then_closed(client: Client, topic: str, join_re
     client.join(topic, "6")
     client.send(join_ref, "7", topic, "phx_leave", {})
     reply = client.receive()
-    assert reply == [join_ref, "7", topic, "phx_reply", {"status": "ok", "response": {}}]
+    assert reply == ["6", "7", topic, "phx_reply", {"status": "ok", "response": {}}]
     assert client.receive() == ["6", "6", topic, "phx_close", {}]
 
 
