@@ -74,7 +74,7 @@ def make_app(settings: Settings, *, persist: Persist | None = None) -> Starlette
     app = Starlette(
         routes=[
             *values.routes(persist, cursors, access, max_bytes=settings.max_bytes),
-            *metrics.routes(persist, tally, access),
+            *metrics.routes(persist, channels, tally, access),
             _description(settings, access),
             *dashboard.routes(),
             *(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from holdfast.channels import Channels
 from holdfast.persist import Persist
 from holdfast.store import Health
 from holdfast.web.access import Access, Bearer
@@ -22,9 +23,11 @@ from holdfast.web.tally import Histogram, Tally
 __all__ = ["routes"]
 
 _OF = " Of this worker process since it started."
+_SOURCE = ("store", "capability")
+_KIND = (*_SOURCE, "operation")
 
 
-def routes(persist: Persist, tally: Tally, access: Access) -> list[Route]:
+def routes(persist: Persist, channels: Channels | None, tally: Tally, access: Access) -> list[Route]:
     """`GET /health` for anyone, `GET /metrics` for the token."""
 
     async def health(request: Request) -> Response:
@@ -36,7 +39,7 @@ def routes(persist: Persist, tally: Tally, access: Access) -> list[Route]:
         )
 
     async def metrics(request: Request) -> Response:
-        text = _exposition(tally, await persist.health())
+        text = _exposition(tally, channels, await persist.health())
         return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return [
@@ -45,9 +48,11 @@ def routes(persist: Persist, tally: Tally, access: Access) -> list[Route]:
     ]
 
 
-def _exposition(tally: Tally, health: Health) -> bytes:
+def _exposition(tally: Tally, channels: Channels | None, health: Health) -> bytes:
     registry = CollectorRegistry()
     registry.register(_Figures(tally, health))
+    if channels is not None:
+        registry.register(_Rooms(tally, channels))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
@@ -71,25 +76,72 @@ class _Figures(Collector):
         )
         trip.add_metric([health.store], health.seconds)
         yield trip
-        operations = CounterMetricFamily(
-            "holdfast_operations", "Operations, by kind." + _OF, labels=["store", "operation"]
-        )
-        for (store, operation), count in sorted(tally.operations.items()):
-            operations.add_metric([store, operation], count)
+        operations = CounterMetricFamily("holdfast_operations", "Operations, by kind." + _OF, labels=_KIND)
+        for key, count in sorted(tally.operations.items()):
+            operations.add_metric(key, count)
         yield operations
         errors = CounterMetricFamily(
-            "holdfast_errors", "Round trips that failed as a whole." + _OF, labels=["store", "error"]
+            "holdfast_errors", "Round trips that failed as a whole." + _OF, labels=[*_SOURCE, "error"]
         )
-        for (store, error), count in sorted(tally.errors.items()):
-            errors.add_metric([store, error], count)
+        for key, count in sorted(tally.errors.items()):
+            errors.add_metric(key, count)
         yield errors
         yield _counter("holdfast_connects", "Connections made, the first included." + _OF, tally.connects)
         yield _counter("holdfast_disconnects", "Connections lost." + _OF, tally.disconnects)
         yield _counter("holdfast_swept", "Expired values deleted." + _OF, tally.swept)
-        yield _histogram(
-            "holdfast_batch_operations", "Operations in one round trip." + _OF, tally.batch_operations
+        sizes = HistogramMetricFamily(
+            "holdfast_batch_operations", "Operations in one round trip." + _OF, labels=_SOURCE
         )
-        yield _histogram("holdfast_batch_seconds", "Duration of one round trip." + _OF, tally.batch_seconds)
+        times = HistogramMetricFamily(
+            "holdfast_batch_seconds", "Duration of one round trip." + _OF, labels=_SOURCE
+        )
+        for source, histogram in sorted(tally.batch_operations.items()):
+            _add(sizes, source, histogram)
+            _add(times, source, tally.batch_seconds[source])
+        yield sizes
+        yield times
+
+
+class _Rooms(Collector):
+    """What `Channels` counts, and how long its messages take to be stored."""
+
+    def __init__(self, tally: Tally, channels: Channels) -> None:
+        self._tally = tally
+        self._channels = channels
+
+    def collect(self) -> Iterator[Metric]:
+        counts = self._channels.counts()
+        for name, text, now in (
+            ("connections", "Clients connected to this worker process now.", counts.connections),
+            ("rooms", "Topics with members in this worker process now.", counts.rooms),
+            ("unread_bytes", "Bytes that wait for clients of this worker process now.", counts.unread),
+        ):
+            yield GaugeMetricFamily(f"holdfast_channels_{name}", text, value=now)
+        for name, text, count in (
+            ("joins", "Joins that were answered with ok.", counts.joins),
+            ("received", "Messages from clients, heartbeats included.", counts.received),
+            ("sent", "Messages to clients, one for each member.", counts.sent),
+            ("kept", "Messages that were kept.", counts.kept),
+            ("dropped", "Clients that read too slowly and were disconnected, to resume.", counts.dropped),
+            ("crashed", "Callbacks and handlers of channels that raised.", counts.crashed),
+        ):
+            yield CounterMetricFamily(f"holdfast_channels_{name}", text + _OF, value=count)
+        refused = CounterMetricFamily(
+            "holdfast_channels_refused",
+            "What clients asked for and the store did not do." + _OF,
+            labels=["where", "error"],
+        )
+        for key, number in sorted(self._tally.refused.items()):
+            refused.add_metric(key, number)
+        yield refused
+        commits = HistogramMetricFamily(
+            "holdfast_channels_commit_seconds",
+            "Duration of round trips that store messages: nobody sees a kept message before." + _OF,
+            labels=["store"],
+        )
+        for store, histogram in sorted(self._tally.commit_seconds.items()):
+            _add(commits, (store,), histogram)
+        yield commits
 
 
 def _counter(name: str, text: str, counts: dict[str, int]) -> Metric:
@@ -99,12 +151,9 @@ def _counter(name: str, text: str, counts: dict[str, int]) -> Metric:
     return family
 
 
-def _histogram(name: str, text: str, histograms: dict[str, Histogram]) -> Metric:
-    family = HistogramMetricFamily(name, text, labels=["store"])
-    for store, histogram in sorted(histograms.items()):
-        buckets, cumulative = [], 0
-        for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):
-            cumulative += count
-            buckets.append(("+Inf" if bound == float("inf") else str(float(bound)), float(cumulative)))
-        family.add_metric([store], buckets, histogram.total)
-    return family
+def _add(family: HistogramMetricFamily, labels: Sequence[str], histogram: Histogram) -> None:
+    buckets, cumulative = [], 0
+    for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):
+        cumulative += count
+        buckets.append(("+Inf" if bound == float("inf") else str(float(bound)), float(cumulative)))
+    family.add_metric(labels, buckets, histogram.total)

@@ -18,7 +18,9 @@ BATCH_OPERATIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 BATCH_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 KEPT_SECONDS = 60
-READS = frozenset({"get", "getentry", "keys"})
+READS = frozenset({"get", "getentry", "keys", "find", "read", "topics"})
+COMMITS = frozenset({"append", "edit", "erase"})
+"""Operations that people wait for to see a message: the time of a batch that holds one is the time of its commit."""
 
 
 class Histogram:
@@ -66,21 +68,25 @@ class Tally:
         self._now = now
         # INVARIANT: held while figures change, because an engine may speak from its own thread.
         self._lock = threading.Lock()
-        self.operations: Counter[tuple[str, str]] = Counter()
-        self.errors: Counter[tuple[str, str]] = Counter()
+        # By store, capability, and kind.
+        self.operations: Counter[tuple[str, str, str]] = Counter()
+        self.errors: Counter[tuple[str, str, str]] = Counter()
         self.connects: Counter[str] = Counter()
         self.disconnects: Counter[str] = Counter()
         self.swept: Counter[str] = Counter()
-        self.batch_operations: dict[str, Histogram] = {}
-        self.batch_seconds: dict[str, Histogram] = {}
+        self.refused: Counter[tuple[str, str]] = Counter()  # by what a client asked for, and why not
+        # By store and capability.
+        self.batch_operations: dict[tuple[str, str], Histogram] = {}
+        self.batch_seconds: dict[tuple[str, str], Histogram] = {}
+        self.commit_seconds: dict[str, Histogram] = {}  # by store
         self._seconds: deque[_Second] = deque(maxlen=KEPT_SECONDS + 1)
 
     def hear(self, event: events.Event) -> None:
         """Count one event."""
         with self._lock:
             match event:
-                case events.OperationApplied(store, operation):
-                    self.operations[store, operation] += 1
+                case events.OperationApplied(store, operation, capability):
+                    self.operations[store, capability, operation] += 1
                     self._split(self._second(), operation, 1)
                 case events.BatchApplied():
                     self._batch(event)
@@ -90,24 +96,33 @@ class Tally:
                     self.disconnects[store] += 1
                 case events.Swept(store, removed):
                     self.swept[store] += removed
+                case events.MessageRefused(where, error):
+                    self.refused[where, error] += 1
 
     def _batch(self, event: events.BatchApplied) -> None:
         second, size = self._second(), 0
+        source = (event.store, event.capability)
         for operation, count in event.operations.items():
-            self.operations[event.store, operation] += count
+            self.operations[*source, operation] += count
             self._split(second, operation, count)
             size += count
-        if event.store not in self.batch_operations:
-            self.batch_operations[event.store] = Histogram(BATCH_OPERATIONS)
-            self.batch_seconds[event.store] = Histogram(BATCH_SECONDS)
-        self.batch_operations[event.store].observe(size)
-        self.batch_seconds[event.store].observe(event.seconds)
+        if source not in self.batch_operations:
+            self.batch_operations[source] = Histogram(BATCH_OPERATIONS)
+            self.batch_seconds[source] = Histogram(BATCH_SECONDS)
+        self.batch_operations[source].observe(size)
+        self.batch_seconds[source].observe(event.seconds)
+        if (
+            event.error is None
+            and event.capability == "channels"
+            and not COMMITS.isdisjoint(event.operations)
+        ):
+            self.commit_seconds.setdefault(event.store, Histogram(BATCH_SECONDS)).observe(event.seconds)
         second.batches += 1
         second.batched += size
         second.largest = max(second.largest, size)
         second.seconds += event.seconds
         if event.error is not None:
-            self.errors[event.store, event.error] += 1
+            self.errors[*source, event.error] += 1
             second.errors += 1
 
     def _split(self, second: _Second, operation: str, count: int) -> None:

@@ -260,8 +260,14 @@ async def test_metrics_count_what_was_done(client: httpx.AsyncClient, store: Per
     assert answer.headers["content-type"].startswith("text/plain")
     text = answer.text
     assert sample(text, f'holdfast_store_up{{store="{driver}"}}') == 1
-    assert sample(text, f'holdfast_operations_total{{operation="set",store="{driver}"}}') == 3
-    assert sample(text, f'holdfast_operations_total{{operation="keys",store="{driver}"}}') == 1
+    assert (
+        sample(text, f'holdfast_operations_total{{capability="persist",operation="set",store="{driver}"}}')
+        == 3
+    )
+    assert (
+        sample(text, f'holdfast_operations_total{{capability="persist",operation="keys",store="{driver}"}}')
+        == 1
+    )
     assert "process_resident_memory_bytes" in text
     assert "this worker process" in text
 
@@ -275,14 +281,49 @@ async def test_metrics_show_batches_errors_and_connections(client: httpx.AsyncCl
     events.publish(events.Connected("redis", 2))
     events.publish(events.Swept("redis", 9))
     text = (await client.get("/metrics")).text
-    assert sample(text, 'holdfast_batch_operations_bucket{le="4.0",store="redis"}') == 1
-    assert sample(text, 'holdfast_batch_operations_bucket{le="+Inf",store="redis"}') == 2
-    assert sample(text, 'holdfast_batch_operations_sum{store="redis"}') == 6
-    assert sample(text, 'holdfast_batch_seconds_bucket{le="0.0025",store="redis"}') == 1
-    assert sample(text, 'holdfast_errors_total{error="StoreUnavailable",store="redis"}') == 1
+    assert sample(text, 'holdfast_batch_operations_bucket{capability="persist",le="4.0",store="redis"}') == 1
+    assert sample(text, 'holdfast_batch_operations_bucket{capability="persist",le="+Inf",store="redis"}') == 2
+    assert sample(text, 'holdfast_batch_operations_sum{capability="persist",store="redis"}') == 6
+    assert sample(text, 'holdfast_batch_seconds_bucket{capability="persist",le="0.0025",store="redis"}') == 1
+    assert (
+        sample(text, 'holdfast_errors_total{capability="persist",error="StoreUnavailable",store="redis"}')
+        == 1
+    )
     assert sample(text, 'holdfast_connects_total{store="redis"}') == 1
     assert sample(text, 'holdfast_disconnects_total{store="redis"}') == 1
     assert sample(text, 'holdfast_swept_total{store="redis"}') == 9
+
+
+async def test_metrics_tell_what_goes_on_in_rooms(client: httpx.AsyncClient) -> None:
+    from holdfast import events
+    from holdfast.channels import Channels
+
+    channels = app_of(client).state.channels
+    assert isinstance(channels, Channels)
+    for n in range(3):
+        await channels.publish("room:a", "said", {"n": n})
+    events.publish(events.BatchApplied("redis", {"append": 5}, 0.002, None, "channels"))
+    events.publish(events.BatchApplied("redis", {"read": 5}, 0.3, None, "channels"))
+    events.publish(events.MessageRefused("join", "StoreUnavailable"))
+    text = (await client.get("/metrics")).text
+    driver = channels.traits.name
+    assert (
+        sample(
+            text, f'holdfast_operations_total{{capability="channels",operation="append",store="{driver}"}}'
+        )
+        == 3
+    )
+    assert sample(text, "holdfast_channels_kept_total") == 3
+    for name in ("connections", "rooms", "unread_bytes"):
+        assert sample(text, f"holdfast_channels_{name}") == 0
+    for name in ("joins", "received", "sent", "dropped", "crashed"):
+        assert sample(text, f"holdfast_channels_{name}_total") == 0
+    assert sample(text, 'holdfast_channels_refused_total{error="StoreUnavailable",where="join"}') == 1
+    assert sample(text, 'holdfast_channels_commit_seconds_bucket{le="0.0025",store="redis"}') == 1
+    assert sample(text, 'holdfast_channels_commit_seconds_sum{store="redis"}') == 0.002
+    reference = (ROOT / "docs" / "reference" / "http.md").read_text()
+    for name in set(re.findall(r"^# TYPE (holdfast_\w+)", text, re.M)):
+        assert f"`{name}" in reference, name
 
 
 async def test_a_stopped_server_listens_to_no_events() -> None:

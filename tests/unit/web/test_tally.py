@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from holdfast.events import BatchApplied, Connected, Disconnected, OperationApplied, Swept
+from holdfast.events import BatchApplied, Connected, Disconnected, MessageRefused, OperationApplied, Swept
 from holdfast.web.tally import Histogram, Tally
 
 
@@ -17,10 +17,31 @@ def test_operations_are_counted_one_by_one_and_in_batches() -> None:
     tally.hear(OperationApplied("memory", "get"))
     tally.hear(BatchApplied("redis", {"get": 3, "set": 2}, 0.004, None))
     tally.hear(BatchApplied("redis", {"set": 1}, 0.2, "StoreUnavailable"))
-    assert tally.operations == {("memory", "get"): 1, ("redis", "get"): 3, ("redis", "set"): 3}
-    assert tally.errors == {("redis", "StoreUnavailable"): 1}
-    assert tally.batch_operations["redis"].total == 6
-    assert sum(tally.batch_seconds["redis"].counts) == 2
+    assert tally.operations == {
+        ("memory", "persist", "get"): 1,
+        ("redis", "persist", "get"): 3,
+        ("redis", "persist", "set"): 3,
+    }
+    assert tally.errors == {("redis", "persist", "StoreUnavailable"): 1}
+    assert tally.batch_operations["redis", "persist"].total == 6
+    assert sum(tally.batch_seconds["redis", "persist"].counts) == 2
+
+
+def test_what_rooms_do_is_told_apart_and_their_commits_are_timed() -> None:
+    tally = Tally(now=Clock())
+    tally.hear(BatchApplied("redis", {"set": 2}, 0.1, None))
+    tally.hear(BatchApplied("redis", {"read": 4}, 0.1, None, "channels"))
+    tally.hear(BatchApplied("redis", {"append": 3, "read": 1}, 0.004, None, "channels"))
+    tally.hear(BatchApplied("redis", {"append": 3}, 9.0, "StoreUnavailable", "channels"))
+    tally.hear(OperationApplied("redis", "find", "channels"))
+    tally.hear(MessageRefused("join", "StoreUnavailable"))
+    assert tally.operations["redis", "channels", "append"] == 6
+    assert tally.operations["redis", "channels", "find"] == 1
+    assert tally.batch_operations["redis", "channels"].total == 11
+    assert tally.batch_operations["redis", "persist"].total == 2
+    assert tally.errors == {("redis", "channels", "StoreUnavailable"): 1}
+    assert tally.commit_seconds["redis"].total == 0.004
+    assert tally.refused == {("join", "StoreUnavailable"): 1}
 
 
 def test_connections_and_sweeps_are_counted() -> None:
