@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 
 import httpx
 import pytest
-from tests.acceptance.wire import Client, Server, is_installed
+from tests.acceptance.apps import AppServer
+from tests.acceptance.wire import Client, is_installed
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "frameworks-rooms.md"
 APPS = dict(re.findall(r'```python title="(\w+)\.py"\n(.*?)```', PAGE.read_text(), re.S))
@@ -22,11 +22,10 @@ TOPIC = "chat_room:lobby"
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path) -> Path:
     """The page's apps as files that a server can import, with a store of this test's."""
     for name, code in APPS.items():
         (tmp_path / f"{name}.py").write_text(code.replace("sqlite:///app.db", f"sqlite:///{tmp_path}/app.db"))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return tmp_path
 
 
@@ -40,18 +39,6 @@ def texts(client: Client, count: int) -> list[str]:
     return found
 
 
-def wait_until_it_serves(server: Server) -> None:
-    """It listens; that it has started too is seen by its first answer."""
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            httpx.get(f"http://127.0.0.1:{server.port}/nothing", timeout=10)
-            return
-        except httpx.TransportError:
-            assert time.monotonic() < deadline, server.log
-            time.sleep(0.05)
-
-
 def test_the_page_has_an_app_for_each_framework() -> None:
     assert FRAMEWORKS == ["fastapi", "starlette", "litestar", "quart", "django"]
 
@@ -60,8 +47,7 @@ def test_the_page_has_an_app_for_each_framework() -> None:
 def test_a_room_is_joined_spoken_in_and_heard(framework: str, server: str, folder: Path) -> None:
     if not is_installed(server):
         pytest.skip(f"{server} is not installed")
-    with Server(server, folder, f"{framework}_app:app") as served:
-        wait_until_it_serves(served)
+    with AppServer(server, f"{framework}_app:app", folder) as served:
         with served.client() as ada, served.client() as bob:
             assert ada.join(TOPIC)["response"]["recovered"] is False
             assert bob.join(TOPIC)["status"] == "ok"
@@ -72,18 +58,17 @@ def test_a_room_is_joined_spoken_in_and_heard(framework: str, server: str, folde
             ada.send("1", "3", TOPIC, "new_message", {"name": "Ada"})
             refused = ada.receive()[4]
             assert (refused["status"], refused["response"]["field"]) == ("error", "$.message")
-            said = httpx.post(f"http://127.0.0.1:{served.port}/announce", params={"text": "second"})
+            said = httpx.post(f"{served.url}/announce", params={"text": "second"})
             assert said.is_success, said.text
             assert texts(ada, 1) == texts(bob, 1) == ["second"]
         with served.client() as late:
             assert late.join(TOPIC)["status"] == "ok"
             assert texts(late, 2) == ["first", "second"]
-    with Server(server, folder, f"{framework}_app:app") as served:  # after a restart
-        wait_until_it_serves(served)
+        served.restart()
         with served.client() as back:
             assert back.join(TOPIC, since="0~")["response"]["recovered"] is True
             assert texts(back, 2) == ["first", "second"]
-        assert "Traceback" not in served.log, served.log
+        assert "Traceback" not in served.log(), served.log()
 
 
 def test_the_fast_way_takes_the_connection_over_in_every_framework(folder: Path) -> None:
@@ -96,8 +81,9 @@ def test_the_fast_way_takes_the_connection_over_in_every_framework(folder: Path)
             '    await self.push("socket", {"kind": type(self._joined.socket).__name__})\n\n'
             "ChatRoom.joined = joined\n"
         )
-        with Server("uvicorn-holdfast", folder, f"{framework}_seen:app") as served:
-            wait_until_it_serves(served)
-            with served.client() as client:
-                client.join(TOPIC)
-                assert client.receive()[3:] == ["socket", {"kind": "RawSocket"}], framework
+        with (
+            AppServer("uvicorn-holdfast", f"{framework}_seen:app", folder) as served,
+            served.client() as client,
+        ):
+            client.join(TOPIC)
+            assert client.receive()[3:] == ["socket", {"kind": "RawSocket"}], framework

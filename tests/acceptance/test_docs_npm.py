@@ -6,15 +6,14 @@ nothing missing and nothing twice.
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
 from pathlib import Path
 
 import pytest
+from tests.acceptance.apps import AppServer
 from tests.acceptance.phoenix_clients.node import HERE, installed, node
-from tests.acceptance.wire import ROOT, Server
+from tests.acceptance.wire import ROOT
 
 HOW_TO = ROOT / "docs" / "how-to" / "frameworks-rooms.md"
 README = ROOT / "README.md"
@@ -43,22 +42,19 @@ def test_the_client_of_the_page_hears_itself_in_the_room_of_the_page(page: Path,
     for name, code in files.items():
         (tmp_path / f"{name}.py").write_text(code.replace("sqlite:///app.db", f"sqlite:///{tmp_path}/app.db"))
     [client] = re.findall(r"```js\n(import .*?)```", text, re.S)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(tmp_path))
-        server = Server("uvicorn-holdfast", tmp_path, "app:app")
+    with AppServer("uvicorn-holdfast", "app:app", tmp_path) as server:
         package = HERE / "node_modules" / "phoenix-1.8" / "priv" / "static" / "phoenix.mjs"
         (tmp_path / "page.mjs").write_text(PAGE.format(port=server.port))
         code = client.replace('"phoenix"', f'"{package}"')
         (tmp_path / "client.mjs").write_text(f'import "./page.mjs"\n{code}')
-        with server, subprocess.Popen([node(), tmp_path / "client.mjs"], stdout=subprocess.PIPE) as page_:
-            assert page_.stdout is not None
-            assert page_.stdout.readline() == b"Ada: Hello\n"
-            assert server._process is not None
-            os.killpg(server._process.pid, signal.SIGKILL)
-            server._process.wait()
-            with server, server.client() as bob:
+        with subprocess.Popen([node(), tmp_path / "client.mjs"], stdout=subprocess.PIPE) as shown:
+            assert shown.stdout is not None
+            assert shown.stdout.readline() == b"Ada: Hello\n"
+            server.kill()
+            server.start()
+            with server.client() as bob:
                 bob.join("chat_room:lobby")
                 said = {"name": "Bob", "message": "again"}
                 bob.send("1", "2", "chat_room:lobby", "new_message", said)
-                assert page_.stdout.read() == b"Bob: again\n"
-            assert page_.wait(10) == 0
+                assert shown.stdout.read() == b"Bob: again\n"
+            assert shown.wait(10) == 0

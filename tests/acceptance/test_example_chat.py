@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
-from tests.acceptance.wire import ROOT, Server
+from tests.acceptance.apps import AppServer
+from tests.acceptance.wire import ROOT
 from websockets.exceptions import InvalidStatus
 
 FIRST = (ROOT / "examples" / "chat.py").read_text().split('"""')[1]
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AppServer:
     monkeypatch.setenv("HOLDFAST_STORE", f"sqlite:///{tmp_path}/app.db")
-    server = Server("uvicorn-holdfast", tmp_path, "examples.chat:app")
+    server = AppServer("uvicorn-holdfast", "examples.chat:app", tmp_path)
     assert "uvicorn examples.chat:app --ws holdfast.channels.transports.uvicorn:WebSocketProtocol" in FIRST
     return server
-
-
-def killed(server: Server) -> None:
-    """As `kill -9` does it."""
-    assert server._process is not None
-    os.killpg(server._process.pid, signal.SIGKILL)
-    server._process.wait()
 
 
 def test_the_example_is_a_whole_chat_in_less_than_sixty_lines() -> None:
     assert len((ROOT / "examples" / "chat.py").read_text().splitlines()) < 60
 
 
-def test_who_has_no_name_is_refused_and_what_is_said_outlives_a_kill(server: Server) -> None:
+def test_who_has_no_name_is_refused_and_what_is_said_outlives_a_kill(server: AppServer) -> None:
     with server:
         with pytest.raises(InvalidStatus, match="403"), server.client():
             pass
@@ -42,7 +34,7 @@ def test_who_has_no_name_is_refused_and_what_is_said_outlives_a_kill(server: Ser
             assert ada.receive()[4]["response"]["field"] == "$.message"
             ada.send("1", "3", "chat_room:lobby", "new_message", {"message": "Hello"})
             said = ada.receive()[4]
-        killed(server)
+        server.kill()
     with server, server.client("vsn=2.0.0&name=Bob") as bob:
         bob.join("chat_room:lobby")
         replayed = bob.receive()[4]
@@ -51,7 +43,7 @@ def test_who_has_no_name_is_refused_and_what_is_said_outlives_a_kill(server: Ser
 
 
 @pytest.mark.browser
-def test_two_windows_talk_and_miss_nothing_over_a_kill(server: Server) -> None:
+def test_two_windows_talk_and_miss_nothing_over_a_kill(server: AppServer) -> None:
     pytest.importorskip("playwright.sync_api")
     from playwright.sync_api import Browser, Page, expect
     from tests.acceptance.watched import launched
@@ -59,7 +51,7 @@ def test_two_windows_talk_and_miss_nothing_over_a_kill(server: Server) -> None:
     def window(browser: Browser, name: str) -> Page:
         page = browser.new_page()
         page.on("dialog", lambda dialog: dialog.accept(name))
-        page.goto(f"http://127.0.0.1:{server.port}/")
+        page.goto(server.url)
         return page
 
     def say(page: Page, text: str) -> None:
@@ -74,7 +66,7 @@ def test_two_windows_talk_and_miss_nothing_over_a_kill(server: Server) -> None:
             expect(bob.locator("#log")).to_have_text("Ada: Hello <b>Bob</b>\n")
             say(bob, "Hello Ada")
             expect(ada.locator("#log")).to_have_text("Ada: Hello <b>Bob</b>\nBob: Hello Ada\n")
-            killed(server)
+            server.kill()
         with server:
             say(ada, "Still here")  # both windows come back by themselves
             for page in (ada, bob):
