@@ -90,6 +90,7 @@ def persist_page() -> str:
     parts = ["# `holdfast` and `holdfast.persist`\n", NOTE]
     parts += class_page(persist.Persist, "Persist")
     parts += class_page(hold.Holdfast, "Holdfast")
+    parts += class_page(persist.Watch, "Watch")
     for record in (persist.Entry, persist.Change):
         parts += [f"## `{record.__name__}`\n", f"```text\n{inspect.getsource(record)}```\n"]
     parts += [
@@ -240,6 +241,11 @@ def channels_table() -> str:
 def traits_table() -> str:
     columns = {title: registry.driver_for(url).traits for title, url in SHOWN.items()}
 
+    def watched(traits: Traits) -> str:
+        if not traits.notifies:
+            return "no"
+        return f"within {traits.latency:g} s" if traits.latency else "at once"
+
     def kinds(traits: Traits) -> str:
         return "all" if len(traits.immediate) > 5 else "reads" if traits.immediate else "none"
 
@@ -257,6 +263,7 @@ def traits_table() -> str:
             "batches behind each other in a lane": lambda t: str(t.pipeline),
             "operations in one batch, at most": lambda t: str(t.max_ops),
             "a walk over keys remembers what it listed": lambda t: yes(t.scan_repeats),
+            "changes can be watched (`watch=True`)": watched,
         },
     )
 

@@ -234,4 +234,4 @@ async def test_a_server_that_gives_up_during_startup_leaves_no_task_behind() -> 
 async def test_health_and_migrate_speak_for_each_capability() -> None:
     async with Holdfast() as hold:
         assert (await hold.health())["persist"].ok
-        assert await hold.migrate() == ()
+        assert await hold.migrate() == []

@@ -4,7 +4,8 @@ Each primary's part of a batch is one write; the batch ends with the slowest. Ke
 of one command would have to share a slot, so there is no MGET. Batches of a lane
 wait for each other, because an operation that is redirected goes once more. A
 walk over keys takes the primaries in turn; slots that move meanwhile may be
-walked twice or not at all.
+walked twice or not at all. Nothing is announced: nodes pass messages on to each
+other and tell nobody when one is lost on the way.
 """
 
 from __future__ import annotations
