@@ -136,6 +136,17 @@ async def test_two_in_one_process_hear_each_other_and_themselves(path: Path, per
         assert [await following(one), await following(two)] == [Change("set", "b")] * 2
 
 
+async def test_another_connection_to_the_file_is_heard_as_another_process_is(
+    path: Path, persist: Persist
+) -> None:
+    elsewhere = f"sqlite:///{path}?synchronous=normal&busy_timeout=4"
+    async with Persist(elsewhere, namespace="app", watch=True) as other, persist.watch() as changes:
+        assert engine_of(persist) is not engine_of(other)
+        for number in range(5):
+            await other.set(f"k{number}", 1)
+            assert await following(changes) == Change("set", f"k{number}")
+
+
 async def test_another_namespace_in_the_file_is_not_heard(path: Path, persist: Persist) -> None:
     async with Persist(f"sqlite:///{path}", namespace="other", watch=True) as other, persist.watch() as one:
         await other.set("a", 1)
