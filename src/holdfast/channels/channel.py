@@ -29,7 +29,8 @@ class Refuse(Exception):
     their page that. Where somebody can act on the reason, refuse the join.
 
     A refused client of npm's phoenix tries to join again and again, ever more
-    slowly, unless it leaves: ``channel.join().receive("error", () => channel.leave())``.
+    slowly, unless it leaves: ``channel.join().receive("error", ({reason}) => { if (reason === "refused") channel.leave() })``
+    (and not where the reason is "store unavailable", which passes).
     """
 
     def __init__(self, payload: Mapping[str, Any] | None = None) -> None:
@@ -187,6 +188,10 @@ class Channel:
         await joined.hub.publishing.publish(
             joined.route, self.topic, event, payload, keep=False, id=None, but=joined
         )
+
+    async def close(self) -> None:
+        """Put this client out of the topic, for good: npm's client does not join again by itself. `left` follows."""
+        self._joined.put_out()
 
     async def track(self, meta: Mapping[str, Any] | None = None, *, key: str | None = None) -> None:
         """Say that this client is here, as `key` (the user's id), with what others shall know of it.

@@ -198,7 +198,7 @@ class Joined:
         hub = self.hub
         try:
             params = _params.decode(frame.payload)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return b'{"reason":"join params are a JSON object"}'
         since = params.pop("since", None)
         try:
@@ -277,6 +277,12 @@ class Joined:
         self.send(protocol.reply(self.join_ref, frame.ref, self.topic, "ok", b"{}"))
         self.send(protocol.close(self.join_ref, self.topic))
         self.end("leave")
+
+    def put_out(self) -> None:
+        """End it from this side, so that the client does not come back by itself."""
+        if self.ended is None:
+            self.send(protocol.close(self.join_ref, self.topic))
+            self.end("closed")
 
     def end(self, reason: str) -> None:
         """It is over: nothing more is handled or sent. `left` follows, after what is being handled now."""

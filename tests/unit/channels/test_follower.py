@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from holdfast.channels import Channel, Channels
 from holdfast.channels.driver import Append, Clear, Entry, Read
+from holdfast.errors import StoreUnavailable
 from holdfast.testing import ChannelClient
 from holdfast.testing.channel_client import JoinedTopic
 
@@ -67,10 +70,9 @@ async def test_a_message_whose_fate_was_unknown_is_shown_when_it_is_found() -> N
     async with Channels(driver, [Room]) as channels, ChannelClient(channels) as client:
         room = await client.join(TOPIC)
         driver.fail, driver.applied_but_lost = (lambda op: isinstance(op, Append)), True
-        try:
+        with pytest.raises(StoreUnavailable) as lost:
             await channels.publish(TOPIC, "said", {"n": 1})
-        except Exception as exc:  # noqa: BLE001 - the test's own
-            assert getattr(exc, "maybe_applied", False)
+        assert lost.value.maybe_applied
         assert (await room.receive("said"))["n"] == 1
 
 

@@ -227,3 +227,18 @@ async def test_who_joins_between_showing_and_storing_gets_the_message_too_and_on
         for client, room in ((one, first), (two, second)):
             await client.until(lambda room=room: len(room.received) >= 2, "both")  # type: ignore[misc]
             assert [each.payload["n"] for each in room.received] == [1, 2]
+
+
+async def test_who_is_put_out_hears_so_and_nothing_more() -> None:
+    class Guarded(Room):
+        async def info(self, message: Any) -> None:
+            await self.close()
+
+    async with Channels("memory://", [Guarded]) as channels, ChannelClient(channels) as client:
+        room = await client.join(TOPIC)
+        await channels.tell(TOPIC, "out")
+        await client.until(lambda: room.ended is not None, "the end")
+        await channels.publish(TOPIC, "said", {"n": 1})
+        assert room.ended == "phx_close"
+        assert not room.received
+        assert channels.rooms()[0].members == 0
