@@ -72,10 +72,12 @@ def parse(text: bytes | str) -> Incoming:
     """A text frame. The payload is a `msgspec.Raw` that shares `text`'s memory.
 
     Raises:
-        Malformed: no JSON array of two strings or nulls, two strings and a value.
+        Malformed: no JSON array of two strings or nulls, two strings and a value, or not UTF-8.
     """
     try:
         frame = _decode(text)
+        if type(text) is bytes and not text.isascii():
+            text.decode()  # the payload was not looked at yet
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
         raise Malformed("text frame: not [join_ref, ref, topic, event, payload]") from exc
     if len(text) > LONGEST or type(text) is str:  # of which a character may be several bytes
