@@ -292,9 +292,8 @@ class Presence:
                 self._differs(topic, {}, {ref: gone})
                 if not node.topics[topic]:
                     del node.topics[topic]
-        left = set(says.leaves)
         for topic, ref, key, meta in says.joins:
-            if (topic, ref) not in left and ref not in node.topics.get(topic, ()):
+            if ref not in node.topics.get(topic, ()):
                 node.topics.setdefault(topic, {})[ref] = key, meta
                 self._differs(topic, {ref: (key, meta)}, {})
 
