@@ -43,18 +43,19 @@ CLOSING: Final = 5.0
 class Writing(Socket):
     """The half of a connection that writes. It is one object with the half that reads: what a message touches counts.
 
-    INVARIANT: `_wake` is a future exactly while the task waits for something to
-    do; then, and only then, nothing is queued and no `send` is under way.
+    INVARIANT: `_idle` is true exactly while the task waits for `_wake`; then, and
+    only then, nothing is queued and no `send` is under way.
     """
 
     __slots__ = (
         "_closing",
+        "_context",
         "_hushed",
+        "_idle",
         "_loop",
         "_make",
         "_queue",
         "_rest",
-        "_run",
         "_sent",
         "_task",
         "_timer",
@@ -70,22 +71,23 @@ class Writing(Socket):
         self._queue: deque[Frame] = deque()
         self._waiting = 0  # bytes in the queue
         self._sent = 0  # counts what went, while somebody watches
-        self._wake: asyncio.Future[None] | None = None
+        self._idle = False
+        self._wake: asyncio.Future[None]
         self._rest: tuple[_Driver, Any] | None = None  # a `send` under way, and what it waits for
         self._closing: tuple[int, str] | None = None
         self._hushed: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
-        context = contextvars.copy_context()
-        self._run = context.run
-        self._task = self._loop.create_task(self._work(), name="holdfast channels writer", context=context)
+        self._context = contextvars.copy_context()
+        self._task = self._loop.create_task(
+            self._work(), name="holdfast channels writer", context=self._context
+        )
 
     def send_all(self, frames: list[Frame]) -> None:
-        wake = self._wake
-        if wake is None:
+        if not self._idle:
             self._put(frames)
             return
-        self._wake = None
+        self._idle = False
         loop, task = self._loop, self._task
         try:
             driver = _spare.pop()
@@ -95,7 +97,7 @@ class Writing(Socket):
         if outer is not None:
             _leave(loop, outer)
         _enter(loop, task)
-        make, run, drive = self._make, self._run, driver.send
+        make, run, drive = self._make, self._context.run, driver.send
         taken = 0
         try:
             for frame in frames:
@@ -116,10 +118,10 @@ class Writing(Socket):
             if outer is not None:
                 _enter(loop, outer)
         if self._rest is None:
-            self._wake = wake
+            self._idle = True
             _spare.append(driver)
             return
-        wake.set_result(None)
+        self._wake.set_result(None)
         self._put(frames[taken:])
 
     def _put(self, frames: Iterable[Frame]) -> None:
@@ -145,9 +147,9 @@ class Writing(Socket):
         self._closing = (code, reason.encode()[:123].decode(errors="ignore"))
         self._hush()
         self._timer = self._loop.call_later(CLOSING, self._task.cancel)
-        if self._wake is not None:
+        if self._idle:
+            self._idle = False
             self._wake.set_result(None)
-            self._wake = None
         # Not now: a room may be in the midst of handing out frames to its members.
         self._loop.call_soon(self.lost)
 
@@ -199,12 +201,13 @@ class Writing(Socket):
                         await self._hushed
                     await self._make({"type": "websocket.close", "code": code, "reason": reason})
                     return
-                self._wake = wake = self._loop.create_future()
-                await wake
+                self._wake = self._loop.create_future()
+                self._idle = True
+                await self._wake
         except Exception:  # noqa: BLE001 - every server has its own for a client that is gone
             self._gone()
         finally:
-            self._wake = None
+            self._idle = False
             self._closing = self._closing or (0, "")  # nothing more is queued
 
     # --- a `send` that does not return ---
@@ -215,7 +218,7 @@ class Writing(Socket):
 
     def _look(self, sent: int) -> None:
         self._watch = None
-        if self._wake is not None or self._task.done():
+        if self._idle or self._task.done():
             return
         if self._sent == sent and self._closing is None:
             self._stalled()

@@ -85,6 +85,7 @@ async def test_a_session_that_is_not_polled_ends(sessions: Sessions) -> None:
     token = sessions.token(session)
     session.send_all(frames("a"))
     await until_gone(sessions)
+    await asyncio.sleep(0)
     assert session.closed
     assert sessions.find(token) is None
     assert not sessions.hub.sockets

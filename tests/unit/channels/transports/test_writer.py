@@ -48,7 +48,7 @@ async def begun(channels: Channels, send: Callable[[Any], Awaitable[None]]) -> W
     """A socket whose task waits for something to do."""
     socket = Writing(channels.hub, None, send)
     channels.hub.admit(socket)
-    await until(lambda: socket._wake is not None)
+    await until(lambda: socket._idle)
     return socket
 
 
@@ -90,7 +90,7 @@ async def test_order_is_kept_when_a_send_has_to_wait(channels: Channels) -> None
     assert server.sent == ["a"]
     assert socket.unread == len("cd")
     server.gate.set()
-    await until(lambda: socket._wake is not None)
+    await until(lambda: socket._idle)
     server.gate = None
     socket.send_all(frames("e"))
     assert server.sent == ["a", "b", "c", "d", "e"]
@@ -159,7 +159,7 @@ async def test_a_server_whose_send_is_no_coroutine_is_waited_for(channels: Chann
     waiting[0][1].set_result(None)
     await until(lambda: len(waiting) == 2)
     waiting[1][1].set_result(None)
-    await until(lambda: socket._wake is not None)
+    await until(lambda: socket._idle)
     socket.send_all(frames("c"))
     assert [text for text, _ in waiting] == ["a", "b", "c"]
     await socket._stop()
@@ -264,7 +264,7 @@ async def test_a_slow_server_that_gets_on_is_not_given_up(
     async with asyncio.timeout(SECONDS):
         while len(looked) < 3:
             socket.send_all(frames("a"))
-            await until(lambda: socket._wake is not None)
+            await until(lambda: socket._idle)
     assert channels.counts().dropped == 0
     await socket._stop()
 
@@ -333,12 +333,12 @@ async def test_as_many_drivers_as_were_needed_at_one_time_are_used_again(channel
     for socket in sockets:
         socket.send_all(frames("a"))
     server.gate.set()
-    await until(lambda: all(socket._wake is not None for socket in sockets))
+    await until(lambda: all(socket._idle for socket in sockets))
     there = len(writer._spare)
     assert there >= 5
     for socket in sockets:
         socket.send_all(frames("b"))
-    await until(lambda: all(socket._wake is not None for socket in sockets))
+    await until(lambda: all(socket._idle for socket in sockets))
     assert len(writer._spare) == there
     for socket in sockets:
         await socket._stop()
