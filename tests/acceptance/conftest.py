@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.acceptance.proof import figures
+from tests.acceptance.wire import SERVERS, Client, Server, is_installed
 from tests.conftest import missing
 
 from holdfast.testing.servers import PostgresServer, RedisServer, ServerMissing
@@ -61,3 +62,26 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def pytest_sessionfinish() -> None:
     figures.write()
+
+
+# --- the wire ---
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`wire_app` under each server, one after the other."""
+    if not is_installed(request.param):
+        missing(f"{request.param} is not installed")
+    with Server(request.param, tmp_path_factory.mktemp("wire")) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    with server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def topic() -> str:
+    return f"room:{secrets.token_hex(4)}"
