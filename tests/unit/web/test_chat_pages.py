@@ -67,7 +67,13 @@ async def test_rooms_are_listed_the_latest_first_with_who_is_there(visitor: http
         for client, name in ((one, "early"), (two, "early"), (two, "fresh")):
             room = await client.join(f"chat_room:{name}", {"name": "Ada"})
             await room.receive("presence_diff")  # from here on it is present
+        gone = await two.join("chat_room:gone")
+        await gone.leave()
+        heard = channels.tail("another:topic", since="0~")
+        await anext(heard)  # somebody of this process is in there
+        assert {"another:topic", "chat_room:gone"} < {room.topic for room in channels.rooms()}
         page = await visitor.get("/chat")
+        await heard.aclose()  # type: ignore[attr-defined]
     assert rooms(page)[0] == ("/chat/fresh", "nothing said yet", "1 here")
     assert sorted(rooms(page)[1:]) == [
         ("/chat/a%2Fb%20%3Ci%3E", "just now", "0 here"),
