@@ -260,7 +260,7 @@ class RawSocket(Socket, asyncio.Protocol):
                 self._take_parsed(parsed)
         said = b"".join(parser.data_to_send())
         if said and self._ending is None and not self._transport.is_closing():
-            self._transport.write(said)
+            self.write(said)
         if parser.state is not State.OPEN:
             self._hang_up()
 
