@@ -12,6 +12,8 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 from tests.acceptance.served import TOKEN
 
+expect.set_options(timeout=15_000)  # a busy machine is no fault of a page
+
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
