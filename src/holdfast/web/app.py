@@ -57,7 +57,7 @@ def make_app(settings: Settings, *, persist: Persist | None = None) -> Starlette
     cursors = Cursors(persist, access)
     chat = Chat(persist, settings) if settings.chat else None
     channels = _channels(settings, chat)
-    dashboard = Dashboard(persist, cursors, access, tally, settings)
+    dashboard = Dashboard(persist, channels, cursors, access, tally, settings)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -66,7 +66,11 @@ def make_app(settings: Settings, *, persist: Persist | None = None) -> Starlette
             async with AsyncExitStack() as opened:
                 await opened.enter_async_context(persist)
                 if channels is not None:
-                    await opened.enter_async_context(channels)
+                    if chat is not None or await _has_tables(channels, settings.auto_migrate):
+                        await opened.enter_async_context(channels)
+                    else:
+                        dashboard.without_rooms()
+                        app.state.channels = None
                 yield
         finally:
             stop()
@@ -107,6 +111,12 @@ def _channels(settings: Settings, chat: Chat | None) -> Channels | None:
         if chat is not None:
             raise
         return None  # a store for values alone, such as a Redis Cluster
+
+
+async def _has_tables(channels: Channels, auto_migrate: bool | None) -> bool:
+    """Whether the store's rooms can be opened: an upgrade does not keep a server of values from starting."""
+    wanted = channels.traits.auto_migrate if auto_migrate is None else auto_migrate
+    return wanted or all(each.version > 1 for each in await channels.pending())
 
 
 def _description(settings: Settings, access: Access) -> BaseRoute:

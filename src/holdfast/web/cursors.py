@@ -13,6 +13,7 @@ import hashlib
 import hmac
 from typing import Final
 
+from holdfast.channels import Channels, TopicInfo
 from holdfast.persist import Persist
 from holdfast.web.access import Access
 
@@ -22,7 +23,7 @@ SEAL_BYTES: Final = 16
 
 
 class Cursors:
-    """`Persist.page`, with sealed cursors."""
+    """`Persist.page` and `Channels.topic_page`, with sealed cursors."""
 
     def __init__(self, persist: Persist, access: Access) -> None:
         self._persist = persist
@@ -34,10 +35,22 @@ class Cursors:
         Raises:
             ValueError: the prefix cannot start a key, or the cursor was not made here for this prefix.
         """
-        seal = hashlib.sha256(f"cursor {await self._access.digest()}".encode()).digest()
+        seal = await self._seal("cursor")
         after = None if cursor is None else _unsealed(seal, prefix, cursor)
         keys, following = await self._persist.page(prefix, cursor=after, limit=limit)
         return keys, None if following is None else _sealed(seal, prefix, following)
+
+    async def topics(
+        self, channels: Channels, prefix: str, cursor: str | None, limit: int
+    ) -> tuple[list[TopicInfo], str | None]:
+        """The same of `Channels.topic_page`."""
+        seal = await self._seal("topics")
+        after = None if cursor is None else _unsealed(seal, prefix, cursor)
+        topics, following = await channels.topic_page(prefix, cursor=after, limit=limit)
+        return topics, None if following is None else _sealed(seal, prefix, following)
+
+    async def _seal(self, of: str) -> bytes:
+        return hashlib.sha256(f"{of} {await self._access.digest()}".encode()).digest()
 
 
 def _mark(seal: bytes, prefix: str, place: bytes) -> bytes:

@@ -19,6 +19,7 @@ __all__ = [
     "body_of",
     "checked_key",
     "checked_seconds",
+    "checked_topic",
     "expires_of",
     "key_in",
     "parameters",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 MAX_KEY_BYTES: Final = 512
+MAX_TOPIC_BYTES: Final = 255
 _HALF_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
@@ -72,6 +74,14 @@ def checked_key(key: str) -> str:
     if size > MAX_KEY_BYTES:
         raise Problem("bad-key", f"The key has {size} bytes; {MAX_KEY_BYTES} are allowed.")
     return key
+
+
+def checked_topic(topic: str) -> str:
+    """The topic itself, where it is 1 to 255 bytes of UTF-8 without NUL; else a bad-parameter problem."""
+    size = len(topic.encode("utf-8", "surrogatepass"))
+    if not 0 < size <= MAX_TOPIC_BYTES or "\0" in topic or topic == "phoenix":
+        raise Problem("bad-parameter", "A topic has 1 to 255 bytes and no NUL, and is not phoenix.")
+    return topic
 
 
 def parameters(request: Request, known: Iterable[str]) -> Mapping[str, str]:

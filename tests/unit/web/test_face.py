@@ -171,6 +171,15 @@ async def test_the_description_names_what_is_served_and_nothing_else(client: htt
         "/sign-out",
         "/live.json",
         "/static/{name}",
+        "/rooms",
+        "/room",
+        "/room/new",
+        "/room/edit",
+        "/room/save",
+        "/room/remove",
+        "/room/clear",
+        "/connections",
+        "/connections/close",
     }
     served = {(method, path) for method, path in addresses(client) if path not in dashboard}
     served.remove(("POST", "/persist/{key}"))

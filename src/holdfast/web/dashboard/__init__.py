@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from holdfast.channels import Channels
 from holdfast.persist import Persist
 from holdfast.settings import Settings
 from holdfast.web.access import Access
 from holdfast.web.cursors import Cursors
 from holdfast.web.dashboard.attempts import Attempts
+from holdfast.web.dashboard.connections import Connections
 from holdfast.web.dashboard.editing import Editing
 from holdfast.web.dashboard.forms import Draft
-from holdfast.web.dashboard.gate import Gate, Visit
+from holdfast.web.dashboard.gate import Gate, Page, Visit
 from holdfast.web.dashboard.listing import Listing
 from holdfast.web.dashboard.overview import Overview
 from holdfast.web.dashboard.pages import Pages
+from holdfast.web.dashboard.room import Room
+from holdfast.web.dashboard.rooms import Rooms
+from holdfast.web.dashboard.saying import Saying, Words
 from holdfast.web.dashboard.sessions import Sessions
 from holdfast.web.dashboard.signin import SignIn
 from holdfast.web.problems import Problem
@@ -41,17 +48,35 @@ class Dashboard:
     """Its parts, put together."""
 
     def __init__(
-        self, persist: Persist, cursors: Cursors, access: Access, tally: Tally, settings: Settings
+        self,
+        persist: Persist,
+        channels: Channels | None,
+        cursors: Cursors,
+        access: Access,
+        tally: Tally,
+        settings: Settings,
     ) -> None:
         limit = settings.max_bytes
-        self._pages = Pages(chat=settings.chat)
+        self._pages = Pages(chat=settings.chat, rooms=channels is not None)
         self._sessions = Sessions(persist, access)
-        self._signin = SignIn(self._sessions, access, Attempts(persist), self._pages, max_bytes=limit)
+        self._largest = limit if channels is None else max(limit, channels.hub.limits.message)
+        self._signin = SignIn(self._sessions, access, Attempts(persist), self._pages, max_bytes=self._largest)
         self._gate = Gate(self._sessions, self._pages, self._signin, max_bytes=limit)
-        self._overview = Overview(persist, tally, self._pages, settings)
+        self._overview = Overview(persist, channels, tally, self._pages, settings)
         self._listing = Listing(persist, cursors, self._pages)
         self._editing = Editing(persist, self._pages, max_bytes=limit)
         self._signin.resume = self._resume
+        self._has_rooms = channels is not None
+        if channels is not None:
+            self._rooms = Rooms(channels, cursors, self._pages, settings)
+            self._room = Room(channels, self._pages, settings)
+            self._saying = Saying(channels, self._pages)
+            self._connections = Connections(channels, self._pages, settings)
+
+    def without_rooms(self) -> None:
+        """The store could have rooms, and nobody made their tables."""
+        self._has_rooms = False
+        self._pages.forget_rooms()
 
     def routes(self) -> list[BaseRoute]:
         """Every page; all but the door and the files are behind the gate."""
@@ -70,18 +95,59 @@ class Dashboard:
             Route("/sign-in", self._signin.enter, methods=["POST"]),
             Route("/sign-out", gate.form(self._leave), methods=["POST"]),
             Route("/static/{name}", self._pages.static.serve, methods=["GET"]),
+            *(self._room_routes() if self._has_rooms else []),
         ]
+
+    def _room_routes(self) -> list[BaseRoute]:
+        room, saying, connections = self._room, self._saying, self._connections
+        pages = {
+            "/rooms": self._rooms.show,
+            "/room": room.show,
+            "/room/clear": room.confirm,
+            "/room/new": saying.new,
+            "/room/edit": saying.edit,
+            "/room/remove": saying.confirm,
+            "/connections": connections.show,
+        }
+        forms = {
+            "/room/save": saying.save,
+            "/room/remove": saying.remove,
+            "/room/clear": room.clear,
+            "/connections/close": connections.close,
+        }
+        gate = self._gate
+        return [
+            *(Route(path, gate.page(self._open(page)), methods=["GET"]) for path, page in pages.items()),
+            *(
+                Route(path, gate.form(self._open(page), max_bytes=self._largest), methods=["POST"])
+                for path, page in forms.items()
+            ),
+        ]
+
+    def _open(self, page: Page) -> Page:
+        """The page, where there are tables for it."""
+
+        async def shown(visit: Visit) -> Response:
+            if self._has_rooms:
+                return await page(visit)
+            title = "This store has no tables for rooms"
+            text = "`holdfast migrate` makes them; then start the server again."
+            return self._pages.message(visit.request, 503, title, text, session=visit.session, retry=False)
+
+        return shown
 
     async def _leave(self, visit: Visit) -> Response:
         return await self._signin.leave(visit.request)
 
-    async def _resume(self, request: Request, draft: Draft, secret: str) -> Response:
+    async def _resume(self, request: Request, fields: Mapping[str, str], secret: str) -> Response:
         """Somebody's session ended while they wrote: back to the editor with what they wrote."""
         session = await self._sessions.find(secret)
         if session is None:
             return self._pages.redirect(request, "/")
         trouble = "You are signed in again. Nothing was saved yet: what you wrote is below."
-        return self._editing.editor(request, session, draft, trouble=trouble)
+        if self._has_rooms and ("room" in fields or "topic" in fields):
+            return self._saying.editor(request, session, Words.of(fields), trouble=trouble)
+        return self._editing.editor(request, session, Draft.of(fields), trouble=trouble)
 
     @staticmethod
     def wants_page(request: Request) -> bool:

@@ -14,9 +14,12 @@ from holdfast.persist import KEEP, Keep
 from holdfast.web.problems import Problem
 from holdfast.web.requests import body_of, checked_key
 
-__all__ = ["UNITS", "Draft", "Refused", "escaped", "read_form", "unescaped"]
+__all__ = ["UNITS", "Draft", "Refused", "carried", "escaped", "read_form", "unescaped"]
 
 UNITS: Final[Mapping[str, int]] = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
+
+
+_OF_THE_DOOR: Final = frozenset({"csrf", "stamp", "next", "username", "token"})
 
 
 class Refused(ValueError):
@@ -82,6 +85,13 @@ def unescaped(text: str) -> str:
         return unquote_to_bytes(text).decode("utf-8")
     except UnicodeDecodeError:
         raise Problem("bad-key", "What the escapes stand for is not UTF-8.") from None
+
+
+def carried(form: Mapping[str, str]) -> Mapping[str, str] | None:
+    """The fields of somebody's draft, which must outlive signing in; None: there is none in this form."""
+    if "text" not in form:
+        return None
+    return {name: text for name, text in form.items() if name not in _OF_THE_DOOR}
 
 
 async def read_form(request: Request, max_bytes: int) -> Mapping[str, str]:

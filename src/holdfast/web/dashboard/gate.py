@@ -12,13 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from holdfast.errors import StoreUnavailable
-from holdfast.web.dashboard.forms import Draft, read_form
+from holdfast.web.dashboard.forms import carried, read_form
 from holdfast.web.dashboard.pages import Pages
 from holdfast.web.dashboard.sessions import Session, Sessions
 from holdfast.web.dashboard.signin import SignIn, cookie_name
 from holdfast.web.problems import Problem
 
-__all__ = ["Gate", "Visit"]
+__all__ = ["Gate", "Page", "Visit"]
 
 
 class Visit(msgspec.Struct, frozen=True):
@@ -67,20 +67,20 @@ class Gate:
 
         return endpoint
 
-    def form(self, page: Page) -> Endpoint:
+    def form(self, page: Page, *, max_bytes: int | None = None) -> Endpoint:
         """A POST: its CSRF token must be the session's. What was typed is shown again whatever happens."""
+        limit = max_bytes or self._max_bytes
 
         async def endpoint(request: Request) -> Response:
             try:
                 session = await self._session(request)
             except StoreUnavailable:
-                return self._unavailable(request, await read_form(request, self._max_bytes))
+                return self._unavailable(request, await read_form(request, limit))
             if session is None:
-                form = await read_form(request, self._max_bytes)
-                draft = Draft.of(form) if "text" in form else None
-                return self._signin.door(request, status=401, draft=draft, ended=True)
+                form = await read_form(request, limit)
+                return self._signin.door(request, status=401, draft=carried(form), ended=True)
             # Laid out, a value of small parts is many times as long as it is stored.
-            form = await read_form(request, 4 * self._max_bytes)
+            form = await read_form(request, 4 * limit)
             self._own(request, session, form)
             return await page(Visit(request, session, form))
 

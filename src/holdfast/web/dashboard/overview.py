@@ -9,13 +9,15 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from holdfast.channels import Channels
 from holdfast.errors import StoreError
 from holdfast.persist import Persist
 from holdfast.settings import Settings
 from holdfast.store import Finding
 from holdfast.web.dashboard.gate import Visit
 from holdfast.web.dashboard.pages import Pages
-from holdfast.web.dashboard.words import spark
+from holdfast.web.dashboard.words import size_words, spark
+from holdfast.web.pace import Pace
 from holdfast.web.tally import Tally
 
 __all__ = ["Overview"]
@@ -36,8 +38,19 @@ _CLOCK = {"process": "this process", "machine": "this machine", "server": "the s
 class Overview:
     """`/` and the figures behind it."""
 
-    def __init__(self, persist: Persist, tally: Tally, pages: Pages, settings: Settings) -> None:
+    def __init__(
+        self,
+        persist: Persist,
+        channels: Channels | None,
+        tally: Tally,
+        pages: Pages,
+        settings: Settings,
+    ) -> None:
         self._persist = persist
+        self._channels = (
+            channels if settings.chat else None
+        )  # without, no socket is served and nobody is there
+        self._pace = Pace()
         self._tally = tally
         self._pages = pages
         self._settings = settings
@@ -60,6 +73,7 @@ class Overview:
             findings=await self._findings(),
             workers=self._settings.workers,
             line=spark(figures["series"]),
+            live=self._channels is not None,
             **figures,
         )
 
@@ -83,6 +97,22 @@ class Overview:
             "lost": sum(self._tally.disconnects.values()),
             "series": recent.series,
             "worker": os.getpid(),
+            **self._rooms(),
+        }
+
+    def _rooms(self) -> dict[str, Any]:
+        """What goes on in this process; None: not known at the first look."""
+        if self._channels is None:
+            return {}
+        counts = self._channels.counts()
+        pace = self._pace.look({"heard": counts.received, "said": counts.sent})
+        return {
+            "connections": counts.connections,
+            "topics": counts.rooms,
+            "heard": pace.get("heard"),
+            "said": pace.get("said"),
+            "unread": size_words(counts.unread),
+            "dropped": counts.dropped,
         }
 
     async def _findings(self) -> Sequence[Finding]:

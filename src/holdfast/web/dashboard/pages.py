@@ -26,6 +26,14 @@ NOTICES: Final[Mapping[str, str]] = {
     "created": "Created.",
     "removed": "Removed.",
     "gone": "It was gone already: removed by somebody else, or expired.",
+    "published": "Sent.",
+    "edited": "Changed.",
+    "message-removed": "Removed. Whoever is in the room saw it go.",
+    "message-gone": "That message is gone: removed, or no longer kept.",
+    "cleared": "The history is forgotten.",
+    "unkept": "There is no history to forget.",
+    "closed": "Closed. Its client comes back by itself.",
+    "closed-gone": "That connection had ended already.",
     "signed-out": "You are signed out.",
 }
 
@@ -33,7 +41,7 @@ NOTICES: Final[Mapping[str, str]] = {
 class Pages:
     """Renders the templates."""
 
-    def __init__(self, *, chat: bool = False) -> None:
+    def __init__(self, *, chat: bool = False, rooms: bool = False) -> None:
         self.static = Static(_HERE / "static")
         self._jinja = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_HERE / "templates"),
@@ -49,8 +57,13 @@ class Pages:
             "size": words.size_words,
             "count": words.count_words,
             "json": words.highlighted,
+            "when": words.when_markup,
         }
-        self._jinja.globals |= {"units": tuple(UNITS), "chat": chat}
+        self._jinja.globals |= {"units": tuple(UNITS), "chat": chat, "rooms": rooms}
+
+    def forget_rooms(self) -> None:
+        """Lead nobody to them."""
+        self._jinja.globals["rooms"] = False
 
     def render(
         self,

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from holdfast.web.access import Access
 from holdfast.web.dashboard.attempts import Attempts
-from holdfast.web.dashboard.forms import Draft, read_form
+from holdfast.web.dashboard.forms import carried, read_form
 from holdfast.web.dashboard.pages import Pages
 from holdfast.web.dashboard.sessions import ABSOLUTE_SECONDS, Sessions
 
@@ -33,7 +33,7 @@ class SignIn:
         self._attempts = attempts
         self._pages = pages
         self._max_bytes = max_bytes
-        self.resume: Callable[[Request, Draft, str], Awaitable[Response]] | None = None
+        self.resume: Callable[[Request, Mapping[str, str], str], Awaitable[Response]] | None = None
 
     async def show(self, request: Request) -> Response:
         """The form; who is signed in already goes on."""
@@ -49,7 +49,7 @@ class SignIn:
         status: int = 200,
         back: str = "/",
         error: str = "",
-        draft: Draft | None = None,
+        draft: Mapping[str, str] | None = None,
         ended: bool = False,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
@@ -73,7 +73,7 @@ class SignIn:
         """Check the token; a session and back to where one came from."""
         form = await read_form(request, self._max_bytes)
         back = local(form.get("next", "/"))
-        draft = Draft.of(form) if "text" in form else None
+        draft = carried(form)
         stamp = request.cookies.get(FORM_COOKIE, "")
         if not stamp or not hmac.compare_digest(stamp.encode(), form.get("stamp", "").encode()):
             error = "This form had gone stale, or your browser keeps no cookies. Please try again."

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from markupsafe import Markup, escape
 
-__all__ = ["count_words", "highlighted", "key_markup", "size_words", "spark", "ttl_words"]
+__all__ = ["count_words", "highlighted", "key_markup", "size_words", "spark", "ttl_words", "when_markup"]
 
 HIGHLIGHTED_CHARACTERS = 100_000
 """Beyond this a value is shown plainly: tens of thousands of elements make a browser crawl."""
@@ -43,6 +44,17 @@ def size_words(size: int) -> str:
     if size < 1024:
         return f"{size} byte" if size == 1 else f"{size} bytes"
     return f"{size / 1024:.1f} KiB" if size < 1 << 20 else f"{size / (1 << 20):.1f} MiB"
+
+
+def when_markup(at: float) -> Markup:
+    """A moment, in UTC, to the second.
+
+    >>> str(when_markup(0.25))
+    '<time datetime="1970-01-01T00:00:00.250Z">1970-01-01 00:00:00</time>'
+    """
+    moment = datetime.fromtimestamp(at, UTC)
+    exact = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return Markup('<time datetime="{}">{}</time>').format(exact, moment.strftime("%Y-%m-%d %H:%M:%S"))
 
 
 def count_words(count: float) -> str:

@@ -61,9 +61,12 @@ function showFigures(live, figures) {
     milliseconds: String(figures.milliseconds),
     worker: String(figures.worker),
   };
+  for (const name of ["connections", "topics", "heard", "said", "dropped"]) {
+    if (name in figures) words[name] = count(figures[name]);
+  }
+  if ("unread" in figures) words.unread = figures.unread;
   for (const [name, text] of Object.entries(words)) {
-    const element = live.querySelector(`[data-live="${name}"]`);
-    if (element) element.textContent = text;
+    for (const element of live.querySelectorAll(`[data-live="${name}"]`)) element.textContent = text;
   }
   const line = spark(figures.series);
   live.querySelector(".spark .line").setAttribute("d", line);
@@ -135,10 +138,10 @@ function watchEditor(form) {
       check.classList.toggle("bad", words !== "");
     }, 400);
   });
-  form.querySelector("#number").addEventListener("input", () => {
+  form.querySelector("#number")?.addEventListener("input", () => {
     form.querySelector("input[value=after]").checked = true;
   });
-  form.querySelector("#unit").addEventListener("change", () => {
+  form.querySelector("#unit")?.addEventListener("change", () => {
     form.querySelector("input[value=after]").checked = true;
   });
   form.addEventListener("keydown", (event) => {
@@ -166,7 +169,15 @@ function listenForShortcuts() {
   });
 }
 
+/** Moments stand there in UTC; pointed at, they are said in the reader's own time. */
+function localTimes() {
+  for (const element of document.querySelectorAll("time[datetime]")) {
+    element.title = new Date(element.dateTime).toLocaleString();
+  }
+}
+
 runClocks();
+localTimes();
 listenForShortcuts();
 const live = document.getElementById("live");
 if (live) poll(live);
