@@ -134,10 +134,12 @@ class Channel:
         """What `channels.tell(topic, message)` sent, from any process."""
 
     async def left(self, reason: str) -> None:
-        """The client is gone: "leave", "closed", "rejoined", "crash", "lost" or "shutdown". Nothing can be sent to it.
+        """The client is gone; called once wherever `join` has returned. Nothing can be sent to it.
 
-        "lost" is a client that must join anew, because what it missed is no
-        longer all in the store. Not called where `join` refused.
+        `reason` is "leave", "closed", "slow" (it did not read), "rejoined",
+        "crash", "shutdown", "lost" (it must join anew, because what it missed is
+        no longer all in the store), or "refused" (the store failed behind
+        `join`). Not called where what was at work before it had to be cancelled.
         """
 
     # --- to use ---

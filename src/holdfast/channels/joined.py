@@ -207,6 +207,7 @@ class Joined:
                 own = await channel.join(params)
             except Refuse as exc:
                 return encode("refuse", exc.payload)
+            self._channel = channel  # from here on `left` is owed
             response = encode("join", own)
             room = await hub.enter(self)
         except StoreError as exc:
@@ -215,7 +216,6 @@ class Joined:
             _unless_cancelled(exc)
             hub.crashed(self, "join", exc)
             return b'{"reason":"join crashed"}'
-        self._channel = channel
         if self.ended is not None:
             room.entering -= 1
             return None
@@ -298,7 +298,7 @@ class Joined:
 
     async def _finish(self) -> None:
         channel, self._channel = self._channel, None
-        if channel is not None and self.ended != "refused":
+        if channel is not None:
             try:
                 await channel.left(self.ended or "closed")
             except Exception as exc:  # noqa: BLE001 - there is nobody left to tell but the loop's handler

@@ -177,6 +177,50 @@ async def test_lost_while_the_past_is_read(channels: Channels, driver: GatedDriv
     nothing_left(channels)
 
 
+@pytest.mark.parametrize("lost", [True, False])
+async def test_the_past_cannot_be_read(channels: Channels, driver: GatedDriver, lost: bool) -> None:
+    positions = [await channels.publish(TOPIC, "said", {"n": n}) for n in range(3 * RING)]
+    line, other = Line(channels), Line(channels)
+    other.say("1", "1", TOPIC, "phx_join")
+    await other.silent()
+    driver.gate = driver.fail = lambda op: isinstance(op, Read)
+    line.say("1", "1", TOPIC, "phx_join", {"since": positions[0]})
+    if lost:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        line.lost()
+    frames = await line.silent()
+    assert frames == ([] if lost else [error("1", "1", TOPIC, "store unavailable")])
+    assert Room.notes == ["join", "joined", "join", "left closed" if lost else "left refused"]
+    other.lost()
+    await turns()
+    nothing_left(channels)
+
+
+async def test_who_cannot_even_read_its_welcome_has_left_and_not_joined(channels: Channels) -> None:
+    class Slow(Line):
+        __slots__ = ()
+
+        def send_all(self, frames: list[Any]) -> None:
+            asyncio.get_running_loop().call_soon(self.lost, "slow")
+            self.lost("slow")
+
+    line = Slow(channels)
+    line.say("1", "1", TOPIC, "phx_join")
+    await turns()
+    assert Room.notes == ["join", "left slow"]
+    nothing_left(channels)
+
+
+async def test_nothing_begins_on_a_connection_that_has_ended(channels: Channels) -> None:
+    line = Line(channels)
+    line.close(1001)
+    line.say("1", "1", TOPIC, "phx_join")
+    await turns()
+    assert Room.notes == []
+    assert line.topics == {}
+
+
 async def test_lost_while_joined_is_at_work(channels: Channels) -> None:
     line, _ = Line(channels), gate("joined")
     line.say("1", "1", TOPIC, "phx_join")
