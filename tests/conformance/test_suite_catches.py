@@ -158,7 +158,10 @@ CAUGHT: tuple[tuple[type[Passing], tuple[str, ...]], ...] = (
     (announcements.AnnouncesTwice, ("a_batch_announces_exactly_what_it_did",)),
     (announcements.AnnouncesEveryStatement, ("touch_and_renew_are_not_announced",)),
     (announcements.AnnouncesDeletedRows, ("what_expired_is_not_announced_nor_removed_again",)),
-    (announcements.AnnouncesLocks, ("leases_locks_and_loaders_are_not_heard",)),
+    (
+        announcements.AnnouncesLocks,
+        ("leases_locks_and_loaders_are_not_heard", "a_driver_announces_nothing_but_values"),
+    ),
     (announcements.TellsOnlyOthers, ("own_writes_are_announced_too",)),
     (announcements.SplitsAtLineBreaks, ("keys_come_as_the_caller_knows_them",)),
     (announcements.CutsLongAnnouncements, ("many_changes_at_once_are_each_announced",)),

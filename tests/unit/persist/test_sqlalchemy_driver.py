@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.dialects import registry as dialects
 from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
+from sqlalchemy.dialects.sqlite.base import SQLiteTypeCompiler
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -42,11 +43,19 @@ from holdfast.persist.registry import driver_for
 from holdfast.testing import PersistSuite
 
 
+class Whole(SQLiteTypeCompiler):
+    """SQLite counts up in no column that is called BIGINT."""
+
+    def visit_BIGINT(self, type_: Any, **rest: Any) -> str:
+        return "INTEGER"
+
+
 class Elsewhere(SQLiteDialect_aiosqlite):
     """A database that Holdfast has never heard of: no layout, no upsert, no clock of its own."""
 
     name = "elsewhere"
     supports_statement_cache = True
+    type_compiler_cls = Whole
 
     def do_begin(self, dbapi_connection: Any) -> None:
         """SQLite has no FOR UPDATE; this holds all rows instead, from the beginning."""
@@ -61,7 +70,7 @@ class TestElsewhere(PersistSuite):
 
     @pytest.fixture(autouse=True)
     def _place(self, tmp_path: Path) -> None:
-        self.url = f"sqlalchemy+elsewhere+aiosqlite:///{tmp_path / 'app.db'}"
+        self.url = f"sqlalchemy+elsewhere+aiosqlite:///{tmp_path / 'app.db'}?poll=0.02"
 
     async def make_driver(self) -> Driver:
         return driver_for(self.url)
@@ -75,7 +84,7 @@ class TestOverAnEngineOfOnesOwn(PersistSuite):
         self.url = f"sqlite+aiosqlite:///{tmp_path / 'app.db'}"
 
     async def make_driver(self) -> Driver:
-        return SQLAlchemyDriver(engine=create_async_engine(self.url, poolclass=NullPool))
+        return SQLAlchemyDriver(engine=create_async_engine(self.url, poolclass=NullPool), poll=0.02)
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from holdfast.engines.notes import LIFE_MS
 from holdfast.engines.sqlalchemy import SQLAlchemyEngine
 from holdfast.errors import Closed, NotMigrated, StoreUnavailable
 from holdfast.persist import Change, DuplicateKey, Persist
+from holdfast.persist.drivers import sqlalchemy_rows
 from holdfast.persist.drivers.sqlalchemy import SQLAlchemyDriver, metadata, record_migrations
 from holdfast.persist.registry import driver_for
 
@@ -84,6 +85,43 @@ async def test_a_batch_is_one_note_and_what_was_refused_is_none(url: str, space:
         told = "\0".join((await notes(persist))[len(before) :])
         assert sorted(told.split("\0")) == [f"r{space}:p:k2", f"s{space}:p:new"]
         assert await persist.clear() == 40
+
+
+async def test_a_write_that_cannot_be_announced_is_not_made(tmp_path: Path) -> None:
+    async with Persist(f"sqlalchemy+sqlite+aiosqlite:///{tmp_path / 'app.db'}", watch=True) as persist:
+        await persist.set("old", 1)
+        await engine_of(persist).write(
+            lambda connection: connection.execute(text("DROP TABLE holdfast_notes"))
+        )
+        for write in (
+            persist.set("k", 1),
+            persist.create("k", 1),
+            persist.set_many({"k": 1, "l": 1}),
+            persist.remove("old"),
+            persist.clear("old"),
+        ):
+            with pytest.raises(NotMigrated):
+                await write
+        assert [key async for key in persist.keys("")] == ["old"]
+
+
+async def test_what_expires_before_it_is_cleared_is_not_announced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Persist(f"sqlalchemy+sqlite+aiosqlite:///{tmp_path / 'app.db'}", watch=True) as persist:
+        await persist.set("brief", 1, expires=5)
+        await persist.set("k", 1)
+        before = await notes(persist)
+        real, asked = sqlalchemy_rows._process_ms, 0
+
+        def later() -> int:
+            nonlocal asked
+            asked += 1
+            return real() if asked == 1 else real() + 10_000
+
+        monkeypatch.setattr(sqlalchemy_rows, "_process_ms", later)
+        assert await persist.clear() == 1
+        assert (await notes(persist))[len(before) :] == ["rholdfast:p:k"]
 
 
 async def test_without_watch_no_statement_is_added(url: str, space: str) -> None:

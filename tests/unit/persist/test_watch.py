@@ -167,6 +167,9 @@ async def test_who_comes_while_the_last_one_leaves_is_heard(persist: Persist, st
         async with persist.watch() as changes:
             await persist.set("k", 1)
             assert await anext(changes) == Change("set", "k")
+            await settled()
+            await persist.set("l", 1)
+            assert await anext(changes) == Change("set", "l")
     await settled()
     assert store.begun == store.ended
 
@@ -254,6 +257,9 @@ async def test_as_many_as_the_queue_holds_are_read_and_one_more_loses_them_all_o
         assert [await anext(changes) for _ in range(MAX_CHANGES)] == [
             Change("set", f"k{number}") for number in range(MAX_CHANGES)
         ]
+        for number in range(MAX_CHANGES + 1):
+            await persist.set(f"k{number}", 1)
+        assert [await anext(changes), await anext(changes)] == [LOST, Change("set", f"k{MAX_CHANGES}")]
         for number in range(3 * MAX_CHANGES):
             await persist.set(f"k{number}", 1)
         await persist.set("other", 1)

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 from unittest import SkipTest
 
 from holdfast.errors import (
@@ -17,7 +17,18 @@ from holdfast.errors import (
     VersionConflict,
 )
 from holdfast.persist.api import Change, Persist, Watch
-from holdfast.testing.persist.subject import SHORT, Subject, SuiteCore, case, tidy
+from holdfast.persist.driver import (
+    Clear,
+    Create,
+    GetEntry,
+    Increment,
+    Notifying,
+    Remove,
+    Replace,
+    Set,
+    Touch,
+)
+from holdfast.testing.persist.subject import HOUR, SHORT, Subject, SuiteCore, case, tidy
 
 __all__ = ["WatchingCases"]
 
@@ -256,6 +267,41 @@ class WatchingCases(SuiteCore):
             assert await seen(other, changes) == [Change("set", "k")]
 
     @case
+    async def test_a_driver_announces_nothing_but_values(self, s: Subject) -> None:
+        if not s.driver.traits.notifies:
+            raise SkipTest("this driver announces nothing")
+        driver, ear = await self.make_driver(), Ear()
+        cast("Notifying", driver).announce(f"{s.space}:w:")
+        await driver.open()
+        try:
+            await driver.migrate()
+            subscription = await cast("Notifying", driver).subscribe(ear)
+            for place in ("l:x", "f:x", "o:p:x", "s::p:x", "v:x", "/n:p:x", "p:x"):
+                key = f"{s.space}{'' if place.startswith('/') else ':'}{place}"
+                (made,) = await driver.apply([Create(key, b"1", None)])
+                assert made is True
+                (count,) = await driver.apply([Increment(key, 1, HOUR)])
+                assert count == 2
+                await driver.apply([Set(key, b"3", None), Touch(key, HOUR)])
+                (stored,) = await driver.apply([GetEntry(key)])
+                await driver.apply([Replace(key, b"4", stored.version, None)])
+                await driver.apply([Remove(key), Set(key, b"5", None)])
+            await driver.apply([Clear(s.space, None, 100)])
+            await driver.apply([Set(f"{s.space}:p:end", b"1", None)])
+            await ear.until(f"{s.space}:p:end")
+            assert {key for key, _ in ear.heard[:-1]} == {f"{s.space}/n:p:x", f"{s.space}:p:x"}
+            assert [removed for key, removed in ear.heard if key == f"{s.space}:p:x"] == [
+                *[False] * 4,
+                True,
+                False,
+                True,
+            ]
+            await subscription.close()
+            await subscription.close()
+        finally:
+            await driver.close()
+
+    @case
     async def test_who_does_not_announce_is_not_heard(self, s: Subject) -> None:
         async with self.watching(s) as (one, other), self.persist(s) as silent:
             assert "watch=True" in misconfigured(silent)
@@ -326,6 +372,28 @@ class WatchingCases(SuiteCore):
             assert await asyncio.gather(*doomed, return_exceptions=True) != []
             await other.set("k", 2)
             assert await following(changes) == Change("set", "k")
+
+
+class Ear:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, bool]] = []
+        self._rung = asyncio.Event()
+
+    def changed(self, key: str, removed: bool) -> None:
+        self.heard.append((key, removed))
+        self._rung.set()
+
+    def lost(self) -> None:
+        raise AssertionError("announcements were lost")
+
+    async def until(self, key: str) -> None:
+        """Return when a change of this key was heard."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not any(each == key for each, _ in self.heard):
+                self._rung.clear()
+                await self._rung.wait()
 
 
 async def entry(persist: Persist, key: str) -> Any:
