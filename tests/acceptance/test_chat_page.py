@@ -214,6 +214,22 @@ def test_a_page_that_is_long_open_forgets_the_oldest_and_fetches_them_again(page
     assert texts(page)[:14] == [f"number {number}" for number in range(290, 304)]
 
 
+def test_the_end_stays_in_sight_unless_one_has_scrolled_up(page: Page) -> None:
+    log = page.locator("#log")
+    for number in range(1, 31):
+        broadcast(page, "new_message", message(number, f"number {number} " * 20))
+    last = page.locator("#said li.message").last
+    for width, height in ((360, 500), (1000, 700), (800, 400)):
+        page.set_viewport_size({"width": width, "height": height})
+        expect(last).to_be_in_viewport(ratio=0.9)
+    log.evaluate("log => { log.scrollTop = 300 }")
+    expect(last).not_to_be_in_viewport()
+    page.set_viewport_size({"width": 360, "height": 500})
+    broadcast(page, "new_message", message(31))
+    expect(page.get_by_role("button", name="1 new message")).to_be_visible()
+    assert log.evaluate("log => log.scrollTop") == 300
+
+
 def test_days_are_divided_and_one_persons_messages_go_together(page: Page) -> None:
     day = 86_400_000
     lines = """() => [...document.querySelectorAll("#said ol > li")].map((line) => {

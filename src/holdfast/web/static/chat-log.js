@@ -20,25 +20,32 @@ export class Log {
   #loading = false;
   #unread = 0;
   #silence = 0;
+  #following = true; // whether the end was in sight when it was last scrolled
   #divider = make("li", "divider unread", {}, make("span", "", {}, "New"));
 
   constructor({ scroller, region, edge, older, unread, actions }) {
     Object.assign(this, { scroller, region, edge, older, unread, actions });
     this.list = region.querySelector("ol");
-    scroller.addEventListener("scroll", () => this.seen());
+    let size = "";
+    const measured = () => `${scroller.clientWidth} ${scroller.clientHeight} ${scroller.scrollHeight}`;
+    scroller.addEventListener("scroll", () => {
+      // What is scrolled by a new size is not scrolled by anybody.
+      if (measured() === size) this.#following = this.isAtEnd;
+      this.seen();
+    });
     document.addEventListener("visibilitychange", () => this.seen());
     edge.addEventListener("click", () => this.load());
     new IntersectionObserver(([entry]) => entry.isIntersecting && this.load(), {
       root: scroller,
       rootMargin: "200px",
     }).observe(edge);
-    let height = 0;
-    new ResizeObserver(() => {
-      // The end stays in sight when a keyboard opens or the composer grows.
-      const end = scroller.scrollHeight - scroller.scrollTop - height;
-      height = scroller.clientHeight;
-      if (end < NEAR) this.toEnd();
-    }).observe(scroller);
+    // The end stays in sight when a keyboard opens, the composer grows, or a line is wrapped anew.
+    const resized = new ResizeObserver(() => {
+      size = measured();
+      if (this.#following) this.toEnd();
+    });
+    resized.observe(scroller);
+    resized.observe(region);
   }
 
   get isAtEnd() {
@@ -66,7 +73,7 @@ export class Log {
   /** What was said next. One that is here already changes nothing; whether it was new. */
   add(payload, { fresh = true } = {}) {
     if (this.has(payload._holdfast.id)) return false;
-    const follow = this.isAtEnd;
+    const follow = (this.#following = this.isAtEnd);
     const message = this.#made(payload);
     const own = this.#isMine(message);
     const unseen = fresh && !own && (!follow || document.hidden);
@@ -100,6 +107,7 @@ export class Log {
 
   /** Forget everything: another history has taken its place. */
   clear() {
+    this.#following = true;
     this.#messages = [];
     this.#known.clear();
     this.list.replaceChildren();
@@ -144,7 +152,7 @@ export class Log {
 
   #prepend(payloads) {
     const made = payloads.filter((payload) => !this.has(payload._holdfast.id)).map((payload) => this.#made(payload));
-    const follow = this.isAtEnd;
+    const follow = (this.#following = this.isAtEnd);
     this.#steady(true, () =>
       this.quietly(() => {
         const above = this.#messages[0]?.element.previousElementSibling;

@@ -75,7 +75,7 @@ export class Message {
     if (!yes || this.#tools) return;
     this.#tools = make("div", "tools");
     this.#offer();
-    this.element.append(this.#tools);
+    this.#text.before(this.#tools);
   }
 
   #offer(focused = false) {

@@ -129,8 +129,9 @@ const channel = socket.channel(topic, () => ({ name }), {
   lost(reason) {
     if (reason === "phx_close") state("waiting", "You were shown out. Reload the page to come back.");
     outbox.hold();
-    people.heard("presence_state", {});
+    people.heard("presence_state", {}); // nobody knows who is there
     showPeople();
+    find("count").textContent = "–";
     typing.clear();
     showTyping();
   },
