@@ -146,7 +146,7 @@ class Room:
         self.flush()
         frames = first + self.held.pop(socket, [])
         if frames:
-            socket.send_all(frames)
+            socket.send_past(frames)
 
     def drop(self, joined: Joined) -> None:
         socket = joined.socket

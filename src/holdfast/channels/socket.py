@@ -46,6 +46,7 @@ class Socket:
         "_second",
         "closed",
         "expiry",
+        "granted",
         "heard",
         "held_back",
         "hub",
@@ -69,6 +70,9 @@ class Socket:
         self.expiry: Any = None  # the timer that ends it
         self.number = 0  # the hub's, to be named in the dashboard
         self.since = 0.0  # loop time when it was made
+        self.granted = (
+            0  # bytes that may wait beyond the bound; the transport forgets them once they are sent
+        )
         self.held_back = 0  # how many of its topics have too much waiting
         self._second = -1
         self._count = self._bytes = self._joins = 0
@@ -99,6 +103,16 @@ class Socket:
     def unread(self) -> int:
         """Bytes that wait for the client, as far as this process knows."""
         return 0
+
+    def send_past(self, frames: list[Frame]) -> None:
+        """What a joiner gets first. It comes at once, and however much it is, that says nothing of its reader.
+
+        A reader that has more waiting than it may is granted nothing on top.
+        """
+        waiting = self.unread
+        if waiting <= self.hub.limits.unread:
+            self.granted = waiting + sum([len(frame.body) for frame in frames])
+        self.send_all(frames)
 
     # --- for the transport to call ---
 

@@ -36,13 +36,19 @@ async def welcome(hub: Hub, joined: Joined, room: Room, ref: str | None, own: by
     Raises:
         StoreError: the past could not be read; the client is no member.
     """
-    room.entering -= 1
     hub.counts.joins += 1
+    position = None if since is None else Position.parse(since) or Position(-1, "")
+    try:
+        if position is not None and room.route.kept and room.follower.is_before(position):
+            await room.follower.reach(position)
+    finally:
+        room.entering -= 1
+    if joined.ended is not None:
+        return False
     if not room.route.kept:
         frames = [protocol.reply(joined.join_ref, ref, joined.topic, "ok", own)]
         _enter(joined, room, frames + _presence(hub, joined))
         return True
-    position = None if since is None else Position.parse(since) or Position(-1, "")
     tails = _at_hand(room, position)
     if tails is not None:
         frames = [_reply(joined, room.position, ref, own, None if position is None else True)]
@@ -67,7 +73,7 @@ async def welcome(hub: Hub, joined: Joined, room: Room, ref: str | None, own: by
 def _enter(joined: Joined, room: Room, frames: list[Frame]) -> None:
     room.add(joined)
     joined.room = room
-    joined.socket.send_all(frames)
+    joined.socket.send_past(frames)
 
 
 def _presence(hub: Hub, joined: Joined) -> list[Frame]:

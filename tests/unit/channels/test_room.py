@@ -42,6 +42,9 @@ class Member:
     def send_all(self, frames: list[Frame]) -> None:
         raise NotImplementedError
 
+    def send_past(self, frames: list[Frame]) -> None:
+        self.send_all(frames)
+
 
 class Raw(Member):
     raw = True

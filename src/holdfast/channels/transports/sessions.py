@@ -81,7 +81,7 @@ class Session(Socket):
             text = as_text(frame) if frame.binary else frame.text
             self._queue.append(text)
             self._waiting += len(text)
-        if self._waiting > self.hub.limits.unread or len(self._queue) > MAX_QUEUE:
+        if self._waiting > self.hub.limits.unread + self.granted or len(self._queue) > MAX_QUEUE:
             self._stalled()
         self._call()
 
@@ -119,6 +119,8 @@ class Session(Socket):
             taken.append(self._queue.popleft())
             size += len(taken[-1])
         self._waiting -= size
+        if not self._queue:
+            self.granted = 0
         return taken
 
     def _call(self) -> None:

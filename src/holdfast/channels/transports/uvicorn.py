@@ -144,6 +144,7 @@ class RawSocket(Socket, asyncio.Protocol):
             self.write = self._write_watched
 
     def resume_writing(self) -> None:
+        self.granted = 0
         if self.write is not _nowhere:
             self.write = self._transport.write
 
@@ -151,7 +152,7 @@ class RawSocket(Socket, asyncio.Protocol):
         """To a reader that is behind: past the bound it is let go, to come back and say where it was."""
         self._transport.write(data)
         waiting = self._transport.get_write_buffer_size()
-        if waiting > self.hub.limits.unread:
+        if waiting > self.hub.limits.unread + self.granted:
             self.hub.counts.dropped += 1
             if events.listeners:
                 events.publish(events.ReaderDropped(waiting))

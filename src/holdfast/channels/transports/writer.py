@@ -131,7 +131,7 @@ class Writing(Socket):
             self._queue.append(frame)
             self._waiting += len(frame.body)
         self._watch_over()
-        if self._waiting > self.hub.limits.unread or len(self._queue) > MAX_FRAMES:
+        if self._waiting > self.hub.limits.unread + self.granted or len(self._queue) > MAX_FRAMES:
             self._stalled()
 
     @property
@@ -195,6 +195,7 @@ class Writing(Socket):
                     self._waiting -= len(frame.body)
                     self._sent += 1
                     await self._make(_message(frame))
+                self.granted = 0
                 if self._closing is not None:
                     code, reason = self._closing
                     if self._hushed is not None:
