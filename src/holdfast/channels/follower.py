@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 from holdfast.channels.driver import Entry, Log, Operation, Read
 from holdfast.channels.recovery import Position, Step, recoverable, steps
 from holdfast.channels.room import RING, Room, said
-from holdfast.errors import Closed, StoreError
+from holdfast.errors import Closed, StoreError, StoreUnavailable
 
 __all__ = ["Follower", "Run", "missed"]
 
@@ -20,6 +20,8 @@ EARLY: Final = 10_000
 """Messages that may wait for one before them; beyond, they are read again."""
 FIRST_REST: Final = 0.05
 LONGEST_REST: Final = 2.0
+PATIENCE: Final = 5.0
+"""Seconds that a client may wait until its room is where it has been already."""
 
 
 class Follower:
@@ -143,7 +145,7 @@ class Follower:
     async def _catch_up(self) -> None:
         rest = FIRST_REST
         try:
-            while self._again and len(self.room):
+            while self._again and (len(self.room) or self.room.entering):
                 self._again = False
                 try:
                     await self._read_on()
@@ -179,6 +181,27 @@ class Follower:
             room.changed = max(room.changed, entry.changed or 0)
         self._early = {at: each for at, each in self._early.items() if each[0] == room.epoch}
         self._drain()
+
+    def is_before(self, position: Position) -> bool:
+        """Whether a client may have been where this room has not been yet: with another process."""
+        room = self.room
+        return position.epoch != "" and (position.epoch != room.epoch or position.offset > room.last)
+
+    async def reach(self, position: Position) -> None:
+        """Read on to where a client has been, or it would be shown again what it has seen.
+
+        Where the log does not hold what came after the position, nothing is done.
+
+        Raises:
+            StoreError: the log cannot be read, or not in time.
+        """
+        if await self.since(position, 0) is None:
+            return
+        self.catch_up()
+        if self._reading is not None:
+            await asyncio.wait({self._reading}, timeout=PATIENCE)
+        if self.is_before(position):
+            raise StoreUnavailable(f"channels: {self.room.topic!r} is not up to date here yet")
 
     # --- one member's past ---
 

@@ -43,3 +43,7 @@ class GatedDriver(MemoryDriver):
             self.waiting.set()
             await self._opened.wait()
         return outcomes
+
+    async def apply_now(self, batch: Sequence[Operation]) -> list[Outcome]:
+        """As another process would: behind the hub's back, and past the gate."""
+        return await super().apply(batch)
