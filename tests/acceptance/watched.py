@@ -104,6 +104,7 @@ class Watched:
 
     def look(self) -> None:
         """What must hold of every page, whatever is on it."""
+        self.page.wait_for_load_state()  # a click may have led to another, which has no body yet
         wide = self.page.evaluate(
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
