@@ -20,6 +20,7 @@ import pytest
 from holdfast.persist.driver import Driver, Notifying
 from holdfast.persist.registry import SCHEMES, driver_for, schemes
 from holdfast.testing import PersistSuite
+from holdfast.testing.persist.announcements import AnnouncementCases
 from holdfast.testing.persist.watching import WatchingCases
 
 Fixture = Callable[[str], Any]
@@ -107,7 +108,8 @@ def class_for(name: str, via_now: bool, announces: bool = False) -> type[Registe
     words = name.replace("+", " ").split() + ["at once"] * via_now + ["announcing"] * announces
     title = "Test" + "".join(word.title().replace(" ", "") for word in words)
     # What is announced is looked at by drivers that `Persist` tells to announce.
-    left_out = [each for each in dir(WatchingCases) if each.startswith("test_")] if announces else []
+    cases = {*dir(AnnouncementCases), *dir(WatchingCases)} if announces else set[str]()
+    left_out = [each for each in cases if each.startswith("test_")]
     return type(
         title,
         (RegisteredDriver,),

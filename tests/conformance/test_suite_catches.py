@@ -14,7 +14,7 @@ from hypothesis import Phase
 from holdfast.persist.driver import Driver
 from holdfast.testing import ManualClock, PersistSuite
 from holdfast.testing.faults import Passing
-from holdfast.testing.persist import machine, watching
+from holdfast.testing.persist import changes, machine
 
 from . import broken_announcements as announcements
 from . import broken_answers as answers
@@ -207,7 +207,7 @@ def _no_shrinking(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "PATIENCE_SECONDS", 0.5)  # all of it is in memory
+    monkeypatch.setattr(changes, "PATIENCE_SECONDS", 0.5)  # all of it is in memory
 
 
 @pytest.mark.usefixtures("_no_shrinking", "_no_patience")

@@ -16,6 +16,7 @@ that it hands to the driver, and nothing waits. `via_now = True` asks through
 
 from __future__ import annotations
 
+from holdfast.testing.persist.announcements import AnnouncementCases
 from holdfast.testing.persist.api import ApiCases
 from holdfast.testing.persist.batches import BatchCases
 from holdfast.testing.persist.concurrency import ConcurrencyCases
@@ -39,6 +40,7 @@ class PersistSuite(
     ListingCases,
     ConcurrencyCases,
     ApiCases,
+    AnnouncementCases,
     WatchingCases,
     ModelCases,
 ):
