@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
@@ -67,7 +67,7 @@ class Room:
         self, visit: Visit, topic: str, messages: Sequence[Message], *, older: bool, newer: bool
     ) -> Response:
         info = await info_of(self._channels, topic)
-        people = list(self._channels.presence.list(topic))
+        people = [_name(key, each) for key, each in self._channels.presence.list(topic).items()]
         return self._pages.render(
             visit.request,
             "topic.html",
@@ -112,6 +112,12 @@ async def info_of(channels: Channels, topic: str) -> TopicInfo | None:
     """What is known of a topic with a history; topics come by name, so itself is the first that starts with it."""
     page, _ = await channels.topic_page(topic, limit=1)
     return page[0] if page and page[0].topic == topic else None
+
+
+def _name(key: str, present: Mapping[str, Any]) -> str:
+    """Somebody by the name that most applications give, else by the key."""
+    name = present["metas"][0].get("name") if present.get("metas") else None
+    return name if isinstance(name, str) and name else key
 
 
 def shown(message: Message) -> Shown:

@@ -72,10 +72,17 @@ class Rooms:
         self, prefix: str, cursor: str | None, paces: dict[str, float]
     ) -> tuple[list[TopicRow], str | None]:
         rows: list[TopicRow] = []
+        alive = {room.topic for room in self._channels.rooms()}
         for _ in range(EMPTY_PAGES):
             page, cursor = await self._cursors.topics(self._channels, prefix, cursor, PAGE_TOPICS)
             rows = [
-                TopicRow(each.topic, each.messages, each.at, each.members, paces.get(each.topic))
+                TopicRow(
+                    each.topic,
+                    each.messages,
+                    each.at,
+                    each.members,
+                    paces.get(each.topic) if each.topic in alive else 0.0,
+                )
                 for each in page
             ]
             if rows or cursor is None:
