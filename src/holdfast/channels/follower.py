@@ -102,6 +102,8 @@ class Follower:
                 return  # an echo of what was cleared
             room.epoch = epoch
             self._advance(Step(offset, entry, change))
+            if self._early:
+                self._drain()
             return
         if entry is not None and len(self._early) < EARLY:
             self._early[offset] = (epoch, entry, change)
@@ -174,8 +176,7 @@ class Follower:
         if room.epoch == "" and log.epoch is not None:
             room.epoch = log.epoch
         for step in steps(log.entries, room.last):
-            if step.offset > room.last:
-                self._advance(step)
+            self._advance(step)
         room.last = max(room.last, log.last)
         for entry in log.entries:  # shown as it is now, or not at all: others saw it before
             room.changed = max(room.changed, entry.changed or 0)

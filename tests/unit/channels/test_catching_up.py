@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from holdfast.channels import Channel, Channels
-from holdfast.channels.driver import Append, Clear, Read
+from holdfast.channels.driver import Append, Clear, Entry, Read
 from holdfast.channels.room import RING
 from holdfast.testing import ChannelClient
 from holdfast.testing.channel_client import JoinedTopic, Received
@@ -166,10 +166,29 @@ async def test_a_log_that_is_cleared_while_it_is_read_is_read_again() -> None:
         driver.gate = lambda op: isinstance(op, Read)
         one.hub.lost()
         await driver.waiting.wait()
-        one.hub.rooms[one.hub.prefix + TOPIC].follower.restart()  # as when `clear` was acknowledged
+        key = one.hub.prefix + TOPIC
+        await driver.apply_now([Append(key, "said", b'{"n":7}'), Clear(key)])
+        one.hub.rooms[key].follower.restart()  # as when `clear` was acknowledged
         driver.open_gate()
         await turns()
+        await say(one, 2)
+        await client.until(lambda: len(room.received) >= 2, "the next")
+        assert numbers(room) == [1, 2]
         assert room.ended is None
+
+
+async def test_what_is_announced_of_a_log_that_is_gone_is_looked_into_once() -> None:
+    bus = Bus()
+    async with processes(bus, 1) as [one], ChannelClient(one) as client:
+        room = await client.join(TOPIC)
+        await say(one, 1)
+        bus.first.batches.clear()
+        one.hub.kept(one.hub.prefix + TOPIC, "gone", 50, Entry(50, None, "said", b"{}", 0))
+        await turns(100)
+        assert len(bus.first.batches) == 1
+        await say(one, 2)
+        await client.until(lambda: len(room.received) >= 2, "the next")
+        assert numbers(room) == [1, 2]
 
 
 async def test_a_log_of_another_epoch_that_was_announced_while_a_room_was_loaded_is_looked_into() -> None:
