@@ -29,8 +29,9 @@ class Refuse(Exception):
     their page that. Where somebody can act on the reason, refuse the join.
 
     A refused client of npm's phoenix tries to join again and again, ever more
-    slowly, unless it leaves: ``channel.join().receive("error", ({reason}) => { if (reason === "refused") channel.leave() })``
-    (and not where the reason is "store unavailable", which passes).
+    slowly, unless it leaves when it hears so (and not where the reason is "store
+    unavailable", which passes):
+    ``join().receive("error", ({reason}) => { if (reason === "refused") channel.leave() })``.
     """
 
     def __init__(self, payload: Mapping[str, Any] | None = None) -> None:
