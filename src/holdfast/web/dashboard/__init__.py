@@ -62,13 +62,14 @@ class Dashboard:
         self._largest = limit if channels is None else max(limit, channels.hub.limits.message)
         self._signin = SignIn(self._sessions, access, Attempts(persist), self._pages, max_bytes=self._largest)
         self._gate = Gate(self._sessions, self._pages, self._signin, max_bytes=limit)
-        self._overview = Overview(persist, channels, tally, self._pages, settings)
+        rooms = None if channels is None else Rooms(channels, cursors, self._pages, settings)
+        self._overview = Overview(persist, channels, rooms, tally, self._pages, settings)
         self._listing = Listing(persist, cursors, self._pages)
         self._editing = Editing(persist, self._pages, max_bytes=limit)
         self._signin.resume = self._resume
         self._has_rooms = channels is not None
-        if channels is not None:
-            self._rooms = Rooms(channels, cursors, self._pages, settings)
+        if channels is not None and rooms is not None:
+            self._rooms = rooms
             self._room = Room(channels, self._pages, settings)
             self._saying = Saying(channels, self._pages)
             self._connections = Connections(channels, self._pages, settings)

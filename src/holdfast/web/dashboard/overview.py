@@ -16,6 +16,7 @@ from holdfast.settings import Settings
 from holdfast.store import Finding
 from holdfast.web.dashboard.gate import Visit
 from holdfast.web.dashboard.pages import Pages
+from holdfast.web.dashboard.rooms import Rooms
 from holdfast.web.dashboard.words import size_words, spark
 from holdfast.web.pace import Pace
 from holdfast.web.tally import Tally
@@ -42,11 +43,13 @@ class Overview:
         self,
         persist: Persist,
         channels: Channels | None,
+        rooms: Rooms | None,
         tally: Tally,
         pages: Pages,
         settings: Settings,
     ) -> None:
         self._persist = persist
+        self._list = rooms
         self._channels = (
             channels if settings.chat else None
         )  # without, no socket is served and nobody is there
@@ -57,6 +60,8 @@ class Overview:
 
     async def show(self, visit: Visit) -> Response:
         figures = await self._figures()
+        if self._list is not None:
+            self._list.look()  # whoever goes on to the list finds rates there
         traits = self._persist.traits
         return self._pages.render(
             visit.request,
