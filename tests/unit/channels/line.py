@@ -17,8 +17,8 @@ class Line(Socket):
 
     __slots__ = ("_paused", "code", "frames", "news")
 
-    def __init__(self, channels: Channels, user: str | None = None) -> None:
-        super().__init__(channels.hub, None if user is None else User(user))
+    def __init__(self, channels: Channels, user: str | User | None = None) -> None:
+        super().__init__(channels.hub, User(user) if isinstance(user, str) else user)
         self.frames: list[Any] = []
         self.news = asyncio.Event()
         self.code: int | None = None
