@@ -12,7 +12,7 @@ from holdfast import events
 from holdfast.channels import Channel, Channels, Limits, User, event
 from holdfast.channels.driver import Append, Listener, Outcome, Read, Subscription
 from holdfast.channels.joined import Joined
-from holdfast.channels.pulse import LINGER
+from holdfast.channels.pulse import LINGER, TIDIED
 from holdfast.errors import Closed, StoreError, StoreUnavailable
 from holdfast.testing import ChannelClient
 
@@ -61,12 +61,12 @@ async def test_a_room_stays_a_moment_after_its_last_member_and_is_followed_as_lo
     async with Channels(bus.first, [Room]) as channels:
         key = channels.hub.prefix + TOPIC
         line = await member(channels)
-        seconds(channels, 3 * LINGER)
+        seconds(channels, TIDIED + 3)
         assert list(channels.hub.rooms) == [key]
         line.lost()
-        seconds(channels, LINGER - 1)
+        seconds(channels, TIDIED - 3)
         assert list(channels.hub.rooms) == [key]
-        seconds(channels, 2 * LINGER)
+        seconds(channels, LINGER + TIDIED)
         assert not channels.hub.rooms
         await turns()
         assert [each for each in bus.first.followed if TOPIC in each] == [key, "-" + key]
@@ -124,6 +124,16 @@ def _stay(channels: Channels) -> Any:
     return Joined(Line(channels), channels.hub.routes.get(TOPIC), TOPIC, "1")
 
 
+async def test_a_room_is_not_dropped_under_who_is_about_to_be_its_member() -> None:
+    async with Channels("memory://", [Room]) as channels:
+        room = await channels.hub.enter(_stay(channels))
+        seconds(channels, 4 * LINGER)
+        assert list(channels.hub.rooms.values()) == [room]
+        room.entering -= 1
+        seconds(channels, LINGER)
+        assert not channels.hub.rooms
+
+
 async def test_a_room_that_cannot_be_loaded_is_gone_and_the_next_to_come_tries_again() -> None:
     bus = Bus()
     async with Channels(bus.first, [Room]) as channels:
@@ -151,6 +161,12 @@ async def test_a_room_that_breaks_is_followed_no_more() -> None:
         assert [frame[3] for frame in line.frames] == ["phx_error"]
         assert not channels.hub.rooms
         assert not any(TOPIC in key for key in bus.followings[0].keys)
+        await member(channels)
+        [again] = channels.hub.rooms.values()
+        channels.hub.drop(room)
+        await turns()
+        assert list(channels.hub.rooms.values()) == [again]
+        assert again.key in bus.followings[0].keys
 
 
 async def test_a_subscription_that_cannot_be_made_is_closed_and_made_by_the_next() -> None:
