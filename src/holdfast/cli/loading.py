@@ -178,27 +178,41 @@ class Loading:
         for each in rows:
             if isinstance(each.row, lines.Said):
                 topics.setdefault(each.row.topic, []).append((each.number, _message(each.row)))
-        answers: list[_Answer] = []
-        for topic, said in topics.items():
-            found = await self._restored(topic, [message for _, message in said])
-            answers += zip((number for number, _ in said), found, strict=False)
-        return answers
-
-    async def _restored(self, topic: str, said: list[Message]) -> Sequence[bool | Exception]:
-        """For each what became of it; nothing where the store cannot have any."""
+        if not topics:
+            return []
+        channels: Channels | Exception | None
         try:
-            if not self._asked and self._open_channels is not None:
-                self._channels, self._asked = await self._open_channels(), True
-            if self._channels is not None:
-                return await self._channels.restore(topic, said, replace=not self._create)
-        except Exception as exc:  # noqa: BLE001 - each is told, and the first in the file decides
-            return [exc] * len(said)
-        if not self.counts.left_out:
-            self._out.note(
-                "import: this store cannot have channels: messages are left out", left_out="messages"
-            )
-        self.counts.left_out += len(said)
-        return []
+            channels = await self._rooms()
+        except Exception as exc:  # noqa: BLE001 - every message is told, and the first in the file decides
+            channels = exc
+        work = (self._restored(channels, topic, said) for topic, said in topics.items())
+        return [answer for answers in await asyncio.gather(*work) for answer in answers]
+
+    async def _rooms(self) -> Channels | None:
+        """Opened when the first message comes."""
+        if not self._asked and self._open_channels is not None:
+            self._channels, self._asked = await self._open_channels(), True
+            if self._channels is None:
+                why = "this store cannot have channels: messages are left out"
+                self._out.note(f"import: {why}", error=why)
+        return self._channels
+
+    async def _restored(
+        self, channels: Channels | Exception | None, topic: str, said: list[tuple[int, Message]]
+    ) -> Iterable[_Answer]:
+        """For each what became of it; nothing where the store cannot have any."""
+        if channels is None:
+            self.counts.left_out += len(said)
+            return []
+        found: Sequence[bool | Exception]
+        try:
+            if isinstance(channels, Exception):
+                raise channels
+            messages = [message for _, message in said]
+            found = await channels.restore(topic, messages, replace=not self._create)
+        except Exception as exc:  # noqa: BLE001 - as above
+            found = [exc] * len(said)
+        return zip((number for number, _ in said), found, strict=True)
 
     def _report(self, number: int, why: str) -> None:
         self.counts.broken += 1
