@@ -9,8 +9,7 @@ import tracemalloc
 import weakref
 from collections import Counter
 from itertools import islice
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
@@ -251,11 +250,8 @@ async def test_what_any_transport_hands_on_is_answered_or_ends_the_connection(
 class Recorded(RawSocket):
     """The parser alone: what it makes of a stream."""
 
-    def __init__(self) -> None:
-        hub = SimpleNamespace(
-            limits=Limits(frame=MOST), admit=lambda socket: None, forget=lambda socket: None
-        )
-        super().__init__(cast("Any", hub), None)
+    def __init__(self, channels: Channels) -> None:
+        super().__init__(channels.hub, None)
         self.got: list[tuple[bytes, bool]] = []
         self.wire = Wire()
         self.begin(self.wire, set())
@@ -293,26 +289,26 @@ def by_library(parts: list[bytes]) -> tuple[list[tuple[bytes, bool]], bytes]:
     return got, bytes(written)
 
 
-def by_ours(parts: list[bytes]) -> tuple[list[tuple[bytes, bool]], bytes]:
-    socket = Recorded()
+def by_ours(channels: Channels, parts: list[bytes]) -> tuple[list[tuple[bytes, bool]], bytes]:
+    socket = Recorded(channels)
     for part in parts:
         socket.data_received(part)
         if socket.wire.gone:
             break
-    if socket._ending is not None:
-        socket._ending.cancel()
+    socket.connection_lost(None)
     return socket.got, bytes(socket.wire.written)
 
 
 async def test_any_stream_of_bytes_is_parsed_as_by_the_library_alone() -> None:
     source = random.Random(20261122)
     messages_seen = closed = 0
-    for _ in range(STREAMS):
-        parts = list(chunks(source, stream(source, source.randrange(1, 20))))
-        ours, library = by_ours(parts), by_library(parts)
-        assert ours == library, [part.hex() for part in parts]
-        messages_seen += len(ours[0])
-        closed += any(frame.opcode is Opcode.CLOSE for frame in said(ours[1]))
+    async with opened() as channels:
+        for _ in range(STREAMS):
+            parts = list(chunks(source, stream(source, source.randrange(1, 20))))
+            ours, library = by_ours(channels, parts), by_library(parts)
+            assert ours == library, [part.hex() for part in parts]
+            messages_seen += len(ours[0])
+            closed += any(frame.opcode is Opcode.CLOSE for frame in said(ours[1]))
     assert messages_seen > STREAMS
     assert closed > STREAMS / 50
     record(
@@ -364,7 +360,8 @@ def test_any_shape_of_frame_in_any_pieces_is_parsed_as_by_the_library_alone(
     parts = [part for part in parts if part]
 
     async def compared() -> None:
-        assert by_ours(parts) == by_library(parts)
+        async with opened() as channels:
+            assert by_ours(channels, parts) == by_library(parts)
 
     asyncio.run(compared())
 

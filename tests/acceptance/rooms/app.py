@@ -8,7 +8,7 @@ the rest: history, presence, binary, errors, `tell`, `disconnect`.
 
 import os
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -18,9 +18,11 @@ from starlette.routing import Mount, Route
 from holdfast.channels import Channel, Channels, Connect, Limits, Refuse, Reply, User, event
 from holdfast.channels.transports.asgi import endpoint
 
+Id = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z_.:@/+=-]{1,128}\Z")]
+
 
 class Said(msgspec.Struct):
-    id: str
+    id: Id
     text: str
 
 
