@@ -134,19 +134,23 @@ class Socket:
 
     def receive_binary(self, data: bytes) -> None:
         """The same of a binary frame."""
-        hub = self.hub
-        if self._second != hub.second:
-            self._next_second()
-        self._count += 1
-        self._bytes += len(data)
-        if self._count > hub.limits.messages or self._bytes > hub.limits.bytes:
-            hub.throttle(self)
+        self.count(len(data))
         try:
             frame = protocol.parse_binary(data)
         except Malformed as exc:
             self.close(BAD_DATA, str(exc))
             return
         self._take(frame)
+
+    def count(self, size: int) -> None:
+        """Something of this size came in; `receive` has the same in place."""
+        hub = self.hub
+        if self._second != hub.second:
+            self._next_second()
+        self._count += 1
+        self._bytes += size
+        if self._count > hub.limits.messages or self._bytes > hub.limits.bytes:
+            hub.throttle(self)
 
     def _next_second(self) -> None:
         self._second = self.heard = self.hub.second

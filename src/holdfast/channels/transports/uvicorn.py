@@ -127,7 +127,7 @@ class RawSocket(Socket, asyncio.Protocol):
         self._transport = transport
         self._connections = connections
         connections.add(self)
-        transport.set_write_buffer_limits(high=HIGH_WATER)
+        transport.set_write_buffer_limits(high=min(HIGH_WATER, self.hub.limits.unread))
         self.write = transport.write
         self.hub.admit(self)
 
@@ -156,7 +156,8 @@ class RawSocket(Socket, asyncio.Protocol):
             self.hub.counts.dropped += 1
             if events.listeners:
                 events.publish(events.ReaderDropped(waiting))
-            # `lost` follows in the next turn: now a room is in the midst of handing out frames to its members.
+            # In the next turn: now a room is in the midst of handing out frames to its members.
+            asyncio.get_running_loop().call_soon(self.lost, "slow")
             self.write = _nowhere
             self._transport.abort()
 
@@ -243,8 +244,10 @@ class RawSocket(Socket, asyncio.Protocol):
             payload = apply_mask(data[start:stop], data[start - 4 : start])
             if first == 0x81:
                 self.receive(payload)
-            elif first == 0x89:
-                self.write(bytes((0x8A, size)) + payload)
+            else:
+                self.count(size)
+                if first == 0x89:
+                    self.write(bytes((0x8A, size)) + payload)
         else:
             self._buffer = data[at:]
             return
@@ -270,6 +273,7 @@ class RawSocket(Socket, asyncio.Protocol):
             if frame.fin:
                 self._whole(bytes(frame.data), binary=frame.opcode is Opcode.BINARY)
             else:
+                self.count(len(frame.data))
                 self._parts = [bytes((frame.opcode is Opcode.BINARY,)), bytes(frame.data)]
         elif frame.opcode is Opcode.CONT and self._parts is not None:
             self._parts.append(bytes(frame.data))
@@ -277,6 +281,10 @@ class RawSocket(Socket, asyncio.Protocol):
                 kind, *parts = self._parts
                 self._parts = None
                 self._whole(b"".join(parts), binary=kind == b"\1")
+            else:
+                self.count(len(frame.data))
+        else:
+            self.count(len(frame.data))
 
     def _whole(self, data: bytes, *, binary: bool) -> None:
         if binary:

@@ -25,7 +25,7 @@ from holdfast import events
 from holdfast.channels.channel import User
 from holdfast.channels.hub import Hub
 from holdfast.channels.protocol import Frame
-from holdfast.channels.socket import TOO_SLOW, Socket
+from holdfast.channels.socket import RESTART, TOO_SLOW, Socket
 
 __all__ = ["CLOSING", "MAX_FRAMES", "PATIENCE", "Send", "Writing"]
 
@@ -151,7 +151,7 @@ class Writing(Socket):
             self._idle = False
             self._wake.set_result(None)
         # Not now: a room may be in the midst of handing out frames to its members.
-        self._loop.call_soon(self.lost)
+        self._loop.call_soon(self.lost, "shutdown" if code == RESTART else "closed")
 
     def _stalled(self) -> None:
         """The client reads too slowly. It is let go, to come back and say where it was."""
@@ -162,6 +162,7 @@ class Writing(Socket):
             events.publish(events.ReaderDropped(self._waiting))
         self._queue.clear()
         self._waiting = 0
+        self._loop.call_soon(self.lost, "slow")
         self.close(TOO_SLOW, "too slow")
 
     def _gone(self) -> None:

@@ -52,7 +52,7 @@ class Stalled(asyncio.Transport):
     "first", [b"", Frame(Opcode.BINARY, b"\0\0\0\0\0").serialize(mask=True)], ids=["ours", "library"]
 )
 async def test_who_pings_without_reading_is_let_go(first: bytes) -> None:
-    async with Channels("memory://", [Room], limits=Limits(unread=UNREAD)) as channels:
+    async with Channels("memory://", [Room], limits=Limits(unread=UNREAD, messages=100_000)) as channels:
         socket = RawSocket(channels.hub, None)
         transport = Stalled(socket)
         socket.begin(transport, set())
