@@ -263,8 +263,8 @@ class RawSocket(Socket, asyncio.Protocol):
             if isinstance(parsed, Parsed) and not self.closed:
                 self._take_parsed(parsed)
         said = b"".join(parser.data_to_send())
-        if said and self._ending is None and not self._transport.is_closing():
-            self.write(said)
+        if said:
+            self.write(said)  # nowhere, if a close was sent
         if parser.state is not State.OPEN:
             self._hang_up()
 

@@ -261,13 +261,18 @@ async def test_the_end_is_said_and_nothing_is_left(channels: Channels, name: str
 async def test_a_close_waits_for_its_answer_and_says_nothing_more(channels: Channels) -> None:
     socket, transport = await joined(channels)
     socket.close(1001, "away")
+    ending = socket._ending
     socket.close(1012)
+    assert socket._ending is ending
     assert transport.frames() == [1001]
     assert not transport.is_closing()
     await channels.publish(TOPIC, "m", {})
-    socket.data_received(text("1", "2", TOPIC, "echo", {}) + Frame(Opcode.PING, b"hi").serialize(mask=True))
+    received = channels.counts().received
+    for stream in (text("1", "2", TOPIC, "echo", {}), BINARY):
+        socket.data_received(stream + Frame(Opcode.PING, b"hi").serialize(mask=True))
     await turns()
     assert transport.frames() == []
+    assert channels.counts().received == received
     assert Room.lefts == ["closed"]
     socket.data_received(Frame(Opcode.CLOSE, Close(1001, "").serialize()).serialize(mask=True))
     assert transport.frames() == []
@@ -319,6 +324,15 @@ async def test_a_connection_that_is_gone_is_forgotten(channels: Channels) -> Non
 
 
 # --- bounds ---
+
+
+@pytest.mark.parametrize("opcode", [Opcode.TEXT, Opcode.BINARY])
+async def test_a_frame_may_be_as_long_as_the_limit_and_no_longer(opcode: Opcode) -> None:
+    async with Channels("memory://", [Room], limits=Limits(frame=1_000)) as channels:
+        for size, code in ((1_000, 1007), (1_001, 1009)):
+            socket, transport, _ = begun(channels)
+            socket.data_received(Frame(opcode, b"x" * size).serialize(mask=True))
+            assert transport.frames() == [code]
 
 
 async def test_a_slow_reader_is_let_go_and_nobody_else_misses_anything(channels: Channels) -> None:
