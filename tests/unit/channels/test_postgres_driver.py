@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from tests.unit.channels.postgres_lab import blocked, counted, meddling, one, opened, prefix, said, texts
@@ -33,6 +35,19 @@ room = pytest.fixture(prefix, name="room")
 async def driver(postgres_url: str) -> AsyncIterator[PostgresDriver]:
     async with opened(postgres_url) as driver:
         yield driver
+
+
+@pytest.fixture
+async def empty(postgres_url: str, meddler: Any) -> AsyncIterator[PostgresDriver]:
+    """In a database of its own: others' rows, and what the server has learnt of them, change plans."""
+    name = f"empty_{secrets.token_hex(4)}"
+    await meddler.execute(f"CREATE DATABASE {name}")
+    url = urlsplit(postgres_url)
+    try:
+        async with opened(url._replace(path=f"/{name}").geturl()) as driver:
+            yield driver
+    finally:
+        await meddler.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -120,9 +135,10 @@ async def test_any_character_may_stand_in_a_topic(driver: PostgresDriver, room: 
 
 @pytest.mark.parametrize("query", ["append", "append ids", "append most", "read", "find", "change", "trim"])
 async def test_a_statement_planned_over_empty_tables_finds_rows_by_key(
-    driver: PostgresDriver, meddler: Any, query: str
+    empty: PostgresDriver, query: str
 ) -> None:
     """Such a plan is kept for as long as the connection lives, and the tables grow."""
+    driver = empty
     sql, arguments = {
         "append": (APPEND[False, False], 13),
         "append ids": (APPEND[True, False], 14),
