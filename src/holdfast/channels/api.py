@@ -212,7 +212,7 @@ class Channels:
         data = msgspec.json.encode(message)
         room = self.hub.rooms.get(key)
         if room is not None:
-            self.hub.told(room, msgspec.json.decode(data))
+            self.hub.told(room, data)
         await self.hub.note(key, notes.TELL, msgspec.Raw(data))
 
     async def disconnect(self, user_id: str) -> None:

@@ -352,7 +352,7 @@ class Hub:
 
     def _noted(self, room: Room, note: notes.Note) -> None:
         if note.kind == notes.TELL:
-            self.told(room, msgspec.json.decode(note.first))
+            self.told(room, note.first)
         elif note.kind == notes.BROADCAST:
             event = msgspec.json.decode(note.first, type=str)
             room.show(protocol.broadcast(protocol.tail(room.topic, event, bytes(note.second))))
@@ -369,12 +369,14 @@ class Hub:
 
     # --- what is said to others ---
 
-    def told(self, room: Room, message: Any) -> None:
+    def told(self, room: Room, message: bytes | msgspec.Raw) -> None:
         for joined in room.members():
             joined.told(message)
 
     async def note(self, key: str | None, kind: str, *says: Any) -> None:
         """Say something to the other processes that follow the topic; None: to all of them."""
+        if not self.core.is_open:
+            raise Closed("channels: not open; use it inside `async with`")
         if self.shared:
             data = notes.write(kind, self.node, *says)
             await self.run(Send(self._control if key is None else key, data), len(data))

@@ -53,7 +53,7 @@ else:
 class Told(msgspec.Struct, frozen=True, gc=False):
     """What `channels.tell` said, in a mailbox."""
 
-    message: Any
+    message: bytes | msgspec.Raw  # JSON
 
 
 class Joined:
@@ -109,8 +109,8 @@ class Joined:
             self._full = True
             self.socket.hold_back()
 
-    def told(self, message: Any) -> None:
-        """What `channels.tell` said; beyond a bound it is not heard."""
+    def told(self, message: bytes | msgspec.Raw) -> None:
+        """What `channels.tell` said, as JSON; beyond a bound it is not heard."""
         if len(self._mail) < MOST_TOLD:
             self.receive(Told(message))
 
@@ -151,7 +151,7 @@ class Joined:
 
     async def _inform(self, channel: Channel | None, told: Told) -> None:
         if channel is not None:
-            await self._call(channel.info(told.message))
+            await self._call(_inform(channel, told.message))
 
     async def _last(self) -> None:
         try:
@@ -371,6 +371,10 @@ class Joined:
         ref, self.tracked = self.tracked, None
         if ref is not None:
             self.hub.presence.untrack(self.topic, ref)
+
+
+async def _inform(channel: Channel, message: bytes | msgspec.Raw) -> None:
+    await channel.info(msgspec.json.decode(message))  # each its own, to do with as it likes
 
 
 def _unless_cancelled(exc: BaseException) -> None:

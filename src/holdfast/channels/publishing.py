@@ -75,7 +75,8 @@ class Publishing:
         key = self._hub.prefix + topic
         if keep is False:
             says = self._show(key, topic, event, payload, but)
-            return self._hub.note(key, *says) if self._hub.shared else _NOTHING
+            heard = self._hub.shared or not self._hub.core.is_open  # where nothing is open, that is said
+            return self._hub.note(key, *says) if heard else _NOTHING
         op = self._append(route, key, event, payload, keep, id)
         if keep == "behind":
             self._first_show(topic, op)

@@ -25,7 +25,7 @@ import msgspec
 
 from holdfast.channels import Channels, User
 from holdfast.channels.protocol import Frame
-from holdfast.channels.socket import Socket
+from holdfast.channels.socket import RESTART, Socket
 
 __all__ = ["ChannelClient", "ClientReply", "JoinRefused", "JoinedTopic", "Received"]
 
@@ -69,7 +69,7 @@ class _Wire(Socket):
     def close(self, code: int, reason: str = "") -> None:
         if not self.closed:
             self.client.closed = code
-            self.lost()
+            self.lost("shutdown" if code == RESTART else "closed")
             self.client.changed.set()
 
     def pause(self) -> None:
@@ -195,9 +195,10 @@ class JoinedTopic:
     async def receive(self, event: str | None = None) -> Any:
         """The payload of the next message, of this event if one is named; those before it are passed over."""
         while True:
-            await self._client.until(
-                lambda: bool(self.received), f"{event or 'a message'!s} in {self.topic!r}"
-            )
+            what = f"{event or 'a message'} in {self.topic!r}"
+            await self._client.until(lambda: bool(self.received) or self.ended is not None, what)
+            if not self.received:
+                raise AssertionError(f"{what}: the topic was ended with {self.ended!r}")
             message = self.received.popleft()
             if isinstance(message.payload, dict) and "_holdfast" in message.payload:
                 self.position = message.payload["_holdfast"]["position"]
