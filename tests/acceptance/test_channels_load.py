@@ -112,10 +112,13 @@ async def test_everybody_who_comes_back_at_once_after_a_restart_gets_what_was_mi
             await asyncio.to_thread(server.kill)
             async with Channels(store, [AnyTopic], namespace=namespace) as channels:
                 for n in range(MISSED):
-                    for topic in range(10):
-                        await channels.publish(
-                            f"log:{topic}", "said", {"id": "", "text": f"{n}"}, id=f"missed-{n}"
+                    said = {"id": "", "text": f"{n}"}
+                    await asyncio.gather(
+                        *(
+                            channels.publish(f"log:{topic}", "said", said, id=f"missed-{n}")
+                            for topic in range(10)
                         )
+                    )
             await asyncio.to_thread(server.start)
             start = time.monotonic()
             await all_until(members, lambda member: len(member.seen) == 1 + MISSED)

@@ -18,6 +18,8 @@ __all__ = ["BEGINNING", "Kept", "Member", "Refused", "Reply", "all_until", "unti
 
 BEGINNING = "0~"
 """The position before a log that does not exist yet."""
+FIRST_REST = 0.05
+LONGEST_REST = 1.0
 _decode = msgspec.json.Decoder(tuple[str | None, str | None, str, str, Any]).decode
 
 
@@ -83,7 +85,7 @@ class Member:
 
     async def run(self) -> None:
         """Until `end`; comes back from whatever ends a connection."""
-        tries = 0
+        tries, rest = 0, FIRST_REST
         while not self.ending:
             url = self.urls[tries % len(self.urls)]
             tries += 1
@@ -99,9 +101,11 @@ class Member:
                     open_timeout=60,
                     close_timeout=5,
                 ) as ws:
+                    rest = FIRST_REST
                     await self._connected(ws)
             except (OSError, WebSocketException, TimeoutError, EOFError):
-                await asyncio.sleep(random.uniform(0.02, 0.1))
+                await asyncio.sleep(rest * random.uniform(0.5, 1.5))
+                rest = min(rest * 1.3, LONGEST_REST)
             finally:
                 if self.ws is not None:
                     self.codes.append(self.ws.close_code)
