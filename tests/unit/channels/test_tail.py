@@ -143,6 +143,8 @@ async def test_all_that_may_be_missed_is_not_too_much(channels: Channels) -> Non
     await say(channels, *range(20))
     heard = channels.tail(TOPIC, since="0~")
     assert await take(heard, 20) == list(range(20))
+    await say(channels, 20)
+    assert await take(heard, 1) == [20]
     await closed(heard)
 
 
