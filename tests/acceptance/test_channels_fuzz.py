@@ -346,7 +346,7 @@ def wire_frames(draw: st.DrawFn) -> bytes:
     )
 
 
-@settings(max_examples=20_000 if SOAK else 600, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20_000 if SOAK else 400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(wire_frames(), max_size=8), st.lists(st.integers(1, 200), min_size=1, max_size=20))
 def test_any_shape_of_frame_in_any_pieces_is_parsed_as_by_the_library_alone(
     frames: list[bytes], lengths: list[int]
@@ -427,7 +427,7 @@ async def test_connections_that_ended_badly_leave_nothing_behind() -> None:
         tracemalloc.start()
         try:
             before = await some(channels, 30)
-            after = await some(channels, 2_000 if SOAK else 90)
+            after = await some(channels, 2_000 if SOAK else 60)
         finally:
             tracemalloc.stop()
         assert channels.counts().connections == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 from tests.acceptance.conftest import ENGINES
 from tests.acceptance.proof.figures import SOAK, record
@@ -30,7 +32,7 @@ class Pair:
         self.engine = engine
         self.store = store
         self.namespace = f"two-{secrets.token_hex(4)}"
-        self.one, self.other = (RoomServer(store, self.namespace, lease=LEASE) for _ in range(2))
+        self.one, self.other = (RoomServer(store, self.namespace, lease=LEASE, window=1.0) for _ in range(2))
 
     @property
     def urls(self) -> tuple[str, str]:
@@ -151,6 +153,31 @@ async def test_who_is_present_in_one_is_present_in_the_other(pair: Pair) -> None
             await ben.ask("update", {"status": "away"})
             await until_present(ada, {"ada": ["here"], "ben": ["away"]})
         await until_present(ada, {"ada": ["here"]})
+
+
+async def test_a_long_poll_session_is_served_by_whichever_process_is_asked(pair: Pair) -> None:
+    """The token names its process; the other one forwards. No sticky routing is needed."""
+    here, there = (url.replace("ws:", "http:") + "/longpoll" for url in pair.urls)
+    async with httpx.AsyncClient(params={"vsn": "2.0.0"}, timeout=10) as client:
+        begun = (await client.get(here)).json()
+        assert begun["status"] == 410
+        token = {"token": begun["token"]}
+        heard: list[list[Any]] = []
+        frames = [f'["1","{n}","room:poll","echo",{{"n":{n}}}]' for n in range(2, 6)]
+        for n, frame in enumerate(['["1","1","room:poll","phx_join",{}]', *frames]):
+            url = (here, there)[n % 2]
+            posted = await client.post(
+                url, params=token, content=frame, headers={"content-type": "application/x-ndjson"}
+            )
+            assert posted.json()["status"] == 200
+            while len(heard) <= n:
+                polled = (await client.get((there, here)[n // 2 % 2], params=token)).json()
+                assert polled["status"] in (200, 204), polled
+                heard += [
+                    each for each in map(json.loads, polled.get("messages") or ()) if each[3] == "phx_reply"
+                ]
+        assert [each[1] for each in heard] == [str(n) for n in range(1, 6)]
+        assert [each[4]["response"] for each in heard[1:]] == [{"n": n} for n in range(2, 6)]
 
 
 async def test_the_people_of_a_killed_process_leave_within_the_lease_and_miss_nothing_elsewhere(
