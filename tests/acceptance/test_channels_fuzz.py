@@ -27,7 +27,7 @@ from holdfast.channels.protocol import Frame as Sent
 from holdfast.channels.socket import Socket
 from holdfast.channels.transports.uvicorn import RawSocket
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800 if SOAK else 300)]
 FRAMES = 2_000_000 if SOAK else 20_000
 STREAMS = 100_000 if SOAK else 1_500
 ENDS = {1002, 1007, 1009}

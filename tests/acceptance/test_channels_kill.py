@@ -24,7 +24,7 @@ from tests.acceptance.rooms.server import RoomServer
 from holdfast.channels import AnyTopic, Channels
 from holdfast.testing.servers import PostgresServer, RedisServer
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800 if SOAK else 300)]
 KILLS = 20 if SOAK else 2
 MEMBERS = 24  # in each topic
 TOPICS = ("log:one", "log:two")

@@ -19,7 +19,7 @@ from tests.acceptance.test_channels_kill import difference, everything
 
 from holdfast.channels import AnyTopic, Channels
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800 if SOAK else 300)]
 CLIENTS = 5_000 if SOAK else 500
 STALLED = CLIENTS // 10
 SAID = 60

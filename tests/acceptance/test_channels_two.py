@@ -19,7 +19,7 @@ from tests.acceptance.rooms.member import Member, all_until
 from tests.acceptance.rooms.server import RoomServer
 from tests.acceptance.test_channels_kill import difference, everything
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800 if SOAK else 300)]
 LEASE = 1.5
 MESSAGES = 400 if SOAK else 40  # of each member
 KILLS = 5 if SOAK else 1
