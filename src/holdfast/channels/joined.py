@@ -326,6 +326,8 @@ class Joined:
         check_event(event)
         if self.ended is not None:
             return
+        if self.room is None:  # the reply to its join comes first
+            raise RuntimeError(f"push {event!r}: not in `join`; in `joined`, when the client has its reply")
         if type(payload) is bytes:
             self.send(protocol.binary_push(self.join_ref, self.topic, event, payload))
         else:

@@ -17,6 +17,7 @@ from holdfast.channels.driver import Log, Read
 from holdfast.channels.protocol import Frame
 from holdfast.channels.recovery import Position, steps
 from holdfast.channels.room import Room, change_tail, said
+from holdfast.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from holdfast.channels.hub import Hub
@@ -45,6 +46,8 @@ async def welcome(hub: Hub, joined: Joined, room: Room, ref: str | None, own: by
         room.entering -= 1
     if joined.ended is not None:
         return False
+    if hub.rooms.get(room.key) is not room:
+        raise StoreUnavailable(f"channels: {joined.topic!r} had to be looked up anew meanwhile")
     if not room.route.kept:
         frames = [protocol.reply(joined.join_ref, ref, joined.topic, "ok", own)]
         _enter(joined, room, frames + _presence(hub, joined))

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from holdfast.channels import Channels, Limits, User
+from holdfast.channels import Channels, Limits
 from holdfast.channels.driver import Append, Read
 from holdfast.channels.joined import Joined
 from holdfast.channels.room import RING
+from holdfast.channels.welcome import welcome
+from holdfast.errors import StoreUnavailable
 
 from .gated import GatedDriver
 from .gated_room import TOPIC, Room, driver, fresh, gate, nothing_left, reached
@@ -380,30 +382,11 @@ async def test_a_topic_too_many_in_one_process_is_overloaded(driver: GatedDriver
         assert channels.presence.list("room:b") == {}
 
 
-async def test_who_is_gone_can_be_sent_nothing(channels: Channels) -> None:
-    line = Line(channels, "ada")
-    line.say("1", "1", TOPIC, "phx_join")
-    await line.silent()
-    stay = line.topics[TOPIC]
-    stay.end("leave")
-    stay.push("m", {})
-    stay.track("ada", {})
-    assert await line.silent() == []
-    assert channels.presence.list(TOPIC) == {}
-    with pytest.raises(ValueError, match="phx_"):
-        stay.push("phx_close", {})
-
-
-async def test_a_channel_knows_whose_it_is_and_has_a_state_of_its_own(channels: Channels) -> None:
-    one, two = Line(channels, "ada"), Line(channels)
-    for line in (one, two):
-        line.say("1", "1", TOPIC, "phx_join")
-        await line.silent()
-    first, second = one.topics[TOPIC]._channel, two.topics[TOPIC]._channel
-    assert isinstance(first, Room)
-    assert isinstance(second, Room)
-    assert (first.user, second.user) == (User("ada"), None)
-    assert first.topic == TOPIC
-    assert first.channels is channels
-    first.state["n"] = 1
-    assert (first.state, second.state) == ({"n": 1}, {})
+async def test_a_room_that_is_given_up_before_it_is_entered_is_not_entered(channels: Channels) -> None:
+    line = Line(channels)
+    stay = Joined(line, channels.hub.routes.get(TOPIC), TOPIC, "1")
+    room = await channels.hub.enter(stay)
+    channels.hub.drop(room)
+    with pytest.raises(StoreUnavailable, match="anew"):
+        await welcome(channels.hub, stay, room, "1", b"{}", None)
+    assert (len(room), room.entering) == (0, 0)
