@@ -7,9 +7,10 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
-from holdfast.channels.driver import Entry, Log, Operation, Read
+from holdfast.channels import protocol
+from holdfast.channels.driver import Append, Entry, Log, Operation, Read
 from holdfast.channels.recovery import Position, Step, recoverable, steps
-from holdfast.channels.room import RING, Room, said
+from holdfast.channels.room import RING, Room, change_tail, said
 from holdfast.errors import Closed, StoreError, StoreUnavailable
 
 __all__ = ["Follower", "Run", "missed"]
@@ -56,7 +57,7 @@ class Follower:
         self._resting: asyncio.Future[None] | None = None  # ended early when the store is heard of
         self._asked: dict[Position, asyncio.Future[Log | None]] = {}
         room.follower = self
-        self.behind: dict[str, bytes] = {}  # by id, what was shown and is not known to be stored yet
+        self.behind: dict[str, Append] = {}  # by id, what was shown and is not known to be stored yet
 
     # --- the beginning ---
 
@@ -115,10 +116,19 @@ class Follower:
             self.catch_up()
 
     def _advance(self, step: Step) -> None:
-        shown = bool(self.behind) and not step.change and step.entry.id in self.behind
-        if shown:
-            self.behind.pop(step.entry.id or "", None)
-        self.room.advance(step, shown=shown)
+        if self.behind and step.entry.id in self.behind:
+            self._advance_shown(step)
+        else:
+            self.room.advance(step)
+
+    def _advance_shown(self, step: Step) -> None:
+        """The same for what was shown before it was stored; members are told if it is no longer as they saw it."""
+        room, entry = self.room, step.entry
+        self.behind.pop(entry.id or "", None)
+        room.advance(step, shown=True)
+        if entry.changed is not None and not step.change:
+            change = Step(step.offset, entry, True)
+            room.show(protocol.broadcast(change_tail(room.topic, room.epoch, change)))
 
     def _drain(self) -> None:
         """Show what came before its turn."""

@@ -16,7 +16,7 @@ from holdfast.channels.channel import Keep
 from holdfast.channels.driver import Append, Appended
 from holdfast.channels.payloads import encode
 from holdfast.channels.recovery import is_given
-from holdfast.channels.room import Marks
+from holdfast.channels.room import unstored
 from holdfast.channels.routing import Route
 from holdfast.errors import Closed, Overloaded, StoreError
 
@@ -133,12 +133,8 @@ class Publishing:
         if room is not None:
             if op.id in room.follower.behind or any(said.id == op.id for said in room.ring):
                 return  # the same message once more
-            # Its own position is not known yet; this one is before it, so that
-            # whoever comes back with it misses nothing and may see this one again.
-            payload = protocol.marked(op.payload, Marks(op.id, str(room.position)))
-            tail = protocol.tail(topic, op.event, payload)
-            room.follower.behind[op.id] = tail
-            room.show(protocol.broadcast(tail))
+            room.follower.behind[op.id] = op
+            room.show(protocol.broadcast(unstored(topic, op, room.position)))
         storing = self._begun(op)
         task = asyncio.get_running_loop().create_task(
             self._store(op, storing), name="holdfast channels behind"

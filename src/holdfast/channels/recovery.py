@@ -66,9 +66,10 @@ class Step(msgspec.Struct, frozen=True, gc=False):
 def steps(entries: Iterable[Entry], after: int) -> list[Step]:
     """What happened after an offset, in the order of the log.
 
-    A message that is new since then stands at its own offset, as it is now; it
-    is missing if it was erased since. One that was there before stands at the
-    offset of its latest change.
+    A message that is new since then stands at its own offset, as it is now. One
+    that was there before stands at the offset of its latest change. One that came
+    and was erased since is missing, unless it had an id: it may have been shown
+    before it was stored, so that its removal is told.
 
     >>> said = Entry(5, None, "m", b"{}", 0, changed=9)
     >>> [(step.offset, step.change) for step in steps([said], 4)], [s.change for s in steps([said], 5)]
@@ -82,6 +83,8 @@ def steps(entries: Iterable[Entry], after: int) -> list[Step]:
         if entry.offset > after:
             if entry.payload is not None:
                 found.append(Step(entry.offset, entry, False))
+            elif entry.id is not None:
+                found.append(Step(entry.changed or entry.offset, entry, True))
         elif entry.changed is not None and entry.changed > after:
             found.append(Step(entry.changed, entry, True))
     found.sort(key=lambda step: step.offset)

@@ -16,7 +16,7 @@ import msgspec
 
 from holdfast.channels import protocol
 from holdfast.channels.counts import Counts
-from holdfast.channels.driver import Entry
+from holdfast.channels.driver import Append, Entry
 from holdfast.channels.protocol import Frame
 from holdfast.channels.recovery import EDITED, REMOVED, Position, Step
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from holdfast.channels.routing import Route
     from holdfast.channels.socket import Socket
 
-__all__ = ["RING", "Marks", "Room", "Said", "change_tail", "said"]
+__all__ = ["RING", "Marks", "Room", "Said", "change_tail", "said", "unstored"]
 
 RING: Final = 32
 """Messages that a room has at hand, at least: joins and short absences then ask the store nothing."""
@@ -57,6 +57,15 @@ def said(topic: str, epoch: str, entry: Entry) -> Said:
         entry.payload or b"{}", Marks(id, position, entry.at, entry.changed is not None)
     )
     return Said(entry.offset, id, protocol.tail(topic, entry.event, payload))
+
+
+def unstored(topic: str, op: Append, position: Position) -> bytes:
+    """A message as members get it before it is stored.
+
+    Its own position is not known yet; this one is before it, so that whoever
+    comes back with it misses nothing and may see this one again.
+    """
+    return protocol.tail(topic, op.event, protocol.marked(op.payload, Marks(op.id or "", str(position))))
 
 
 class Room:

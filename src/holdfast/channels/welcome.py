@@ -8,7 +8,7 @@ from the store, while what is shown meanwhile is put aside for it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -16,7 +16,7 @@ from holdfast.channels import protocol
 from holdfast.channels.driver import Log, Read
 from holdfast.channels.protocol import Frame
 from holdfast.channels.recovery import Position, steps
-from holdfast.channels.room import Room, change_tail, said
+from holdfast.channels.room import Room, change_tail, said, unstored
 from holdfast.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["welcome"]
 
+BEFORE_ALL: Final = Position(0, "")
+"""Where a client is that came before there was a log."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -55,12 +57,12 @@ async def welcome(hub: Hub, joined: Joined, room: Room, ref: str | None, own: by
     tails = _at_hand(room, position)
     if tails is not None:
         frames = [_reply(joined, room.position, ref, own, None if position is None else True)]
-        frames += [protocol.push(joined.join_ref, tail) for tail in (*tails, *room.follower.behind.values())]
+        frames += [protocol.push(joined.join_ref, tail) for tail in (*tails, *_unstored(room))]
         _enter(joined, room, frames + _presence(hub, joined))
         room.follower.wake()
         return True
     here = room.position
-    unstored = list(room.follower.behind.values())  # shown already, in no log yet, and not shown again
+    shown = _unstored(room)
     room.add(joined, hold=True)
     joined.room = room
     room.follower.wake()
@@ -68,9 +70,14 @@ async def welcome(hub: Hub, joined: Joined, room: Room, ref: str | None, own: by
     there = joined.room is room
     if there:
         frames = [_reply(joined, here, ref, own, recovered)]
-        frames += [protocol.push(joined.join_ref, tail) for tail in (*tails, *unstored)]
+        frames += [protocol.push(joined.join_ref, tail) for tail in (*tails, *shown)]
         room.release(joined.socket, frames + _presence(hub, joined))
     return there
+
+
+def _unstored(room: Room) -> list[bytes]:
+    """What was shown already, is in no log yet, and is not shown again."""
+    return [unstored(room.topic, op, room.position) for op in room.follower.behind.values()]
 
 
 def _enter(joined: Joined, room: Room, frames: list[Frame]) -> None:
@@ -106,10 +113,9 @@ def _at_hand(room: Room, since: Position | None) -> list[bytes] | None:
         if room.whole or len(ring) >= wanted:
             return [message.tail for message in list(ring)[-wanted:]]
         return None
-    fresh = since.epoch == "" and since.offset == 0
-    if fresh and room.floor == 0 and room.whole:
-        return [message.tail for message in ring]
-    if since.epoch != room.epoch or not max(room.floor, room.changed) <= since.offset <= room.last:
+    if since.epoch != room.epoch and since != BEFORE_ALL:
+        return None
+    if not max(room.floor, room.changed) <= since.offset <= room.last:
         return None
     return [message.tail for message in ring if message.offset > since.offset]
 

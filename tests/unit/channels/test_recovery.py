@@ -87,6 +87,11 @@ def test_what_came_and_was_erased_since_is_not_told_and_what_was_there_is() -> N
     assert told(said(5, changed=6, erased=True), after=5) == [(6, True)]
 
 
+def test_what_may_have_been_shown_before_it_was_stored_is_told_to_be_gone() -> None:
+    assert told(Entry(5, "given", "m", None, 0, 7), said(6), after=4) == [(6, False), (7, True)]
+    assert told(Entry(5, "given", "m", None, 0, 7), after=7) == []
+
+
 def test_what_two_pages_hold_is_told_once_as_the_later_one_has_it() -> None:
     later = said(5, changed=8)
     assert steps([said(5), said(6), later], 4)[0] == Step(5, later, False)
@@ -109,3 +114,4 @@ def test_steps_are_in_order_above_the_position_and_one_for_each_message(
     assert all(step.offset > after for step in found)
     assert len({step.entry.offset for step in found}) == len(found)
     assert all(step.change or step.entry.payload is not None for step in found)
+    assert all(step.offset in (step.entry.offset, step.entry.changed) for step in found)
