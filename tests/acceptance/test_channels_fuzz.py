@@ -25,7 +25,7 @@ from websockets.server import ServerProtocol
 from holdfast.channels import Channels, Limits, User, event
 from holdfast.channels.protocol import Frame as Sent
 from holdfast.channels.socket import Socket
-from holdfast.channels.transports.uvicorn import RawSocket
+from holdfast.channels.transports.raw import RawSocket
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800 if SOAK else 300)]
 FRAMES = 2_000_000 if SOAK else 20_000

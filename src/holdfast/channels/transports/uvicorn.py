@@ -2,300 +2,270 @@
 
 The handshake runs through the application as always, with its middleware,
 authentication and routing. Where it ends at a `Channels` endpoint, that takes
-the connection over once it is accepted: from then on frames go between the
-transport and the rooms with no task, no queue and no ASGI message in between.
-Every other WebSocket stays with uvicorn's own protocol, of which this is a
-subclass; nothing of it is different for them.
+the connection over once it is accepted, as a `RawSocket`. Every other WebSocket
+goes to uvicorn's own protocol, which is told what was asked and stays in charge
+of it from its first answer on; so does a request that is not what browsers send.
 
-What a client sends is parsed here where it is what clients send: whole, masked
-text frames, pings and pongs. Anything else hands the connection for good to the
-`websockets` library, so that the finer points of RFC 6455 are decided there.
+Whether it will be ours shows only when the application answers. Until then
+nothing of uvicorn's protocol is made: its parser and its state were the larger
+half of what a client that comes back costs.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, ClassVar, Final, cast
+import base64
+import binascii
+import logging
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import quote, unquote
 
+from uvicorn.protocols.utils import get_client_addr, get_local_addr, get_remote_addr, is_ssl
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame as Parsed
-from websockets.frames import Opcode
-from websockets.protocol import State
-from websockets.server import ServerProtocol
+from websockets.utils import accept_key
 
-try:
-    from websockets.speedups import apply_mask
-except ImportError:  # no compiled part on this platform
-    from websockets.utils import apply_mask
-
-from holdfast import events
 from holdfast.channels.channel import User
 from holdfast.channels.hub import Hub
-from holdfast.channels.protocol import Frame
-from holdfast.channels.socket import RESTART, Socket
+from holdfast.channels.socket import Socket
+from holdfast.channels.transports.raw import RawSocket
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+    from uvicorn.server import ServerState
 
 __all__ = ["RawSocket", "WebSocketProtocol"]
 
 EXTENSION: Final = "holdfast.raw"
-HIGH_WATER: Final = 64 << 10
-"""Bytes that may wait in the transport before a reader counts as slow and is watched."""
-CLOSE_SECONDS: Final = 5.0
-"""How long a client may take to answer a close, or to read what was sent before it."""
+_log = logging.getLogger("uvicorn.error")
+_FAILED: Final = (
+    b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: 21\r\nConnection: close\r\n\r\nInternal Server Error"
+)
 
 
-class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's protocol, which lets a `Channels` endpoint take the connection over."""
+class WebSocketProtocol(asyncio.Protocol):
+    """From the request to the first answer; then the connection is another's, and this is nobody's.
 
-    _taken: RawSocket | None = None
+    INVARIANT: it is in `connections`, where uvicorn's shutdown finds it, until then.
+    """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._inner = self.app
-        self.app = self._app
+    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
+        self._config = config
+        self._server = server_state
+        self._state = app_state
+        self._transport: asyncio.Transport
+        self._head = b""
+        self._key = ""
+        self._scope: MutableMapping[str, Any] = {}
+        self._connected = False  # the application was told that somebody asks
+        self._taken: RawSocket | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._theirs: asyncio.Future[tuple[Any, Any]] | None = None  # uvicorn's `receive` and `send`
+        self._stock = False  # uvicorn's protocol runs what runs here
+        self._done = False  # somebody has answered, or will
 
-    async def _app(
-        self,
-        scope: MutableMapping[str, Any],
-        receive: Callable[[], Awaitable[Any]],
-        send: Callable[[Any], Awaitable[None]],
-    ) -> None:
-        async def accept_then_hand_over(message: Any) -> None:
-            accepting = message["type"] == "websocket.accept" and self._taken is not None
-            if accepting:
-                self.scope = {**self.scope, "query_string": b""}  # it may hold a token, and is logged
-                # Every browser offers compression, and uvicorn takes it; our frames are shared as they are.
-                self.response.headers.pop("Sec-WebSocket-Extensions", None)
+    # --- for uvicorn and the transport to call ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._server.connections.add(cast("Any", self))
+
+    def data_received(self, data: bytes) -> None:
+        """The request, as uvicorn's HTTP protocol has read it; it is whole."""
+        if self._head:  # a client that speaks before it is let in; what it says waits for who serves it
+            self._head += data
+            self._transport.pause_reading()
+            return
+        self._head = data
+        if not self._read(data):
+            asyncio.get_running_loop().call_soon(self._to_stock)  # after uvicorn made this the protocol
+            return
+        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._server.tasks.add(self._task)
+        self._task.add_done_callback(self._server.tasks.discard)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(cast("Any", self))
+
+    def eof_received(self) -> None:
+        pass
+
+    def shutdown(self) -> None:
+        """The server stops."""
+        self._fail()
+
+    # --- the application ---
+
+    async def _run(self) -> None:
+        try:
+            await self._config.loaded_app(cast("Any", self._scope), self._receive, cast("Any", self._send))
+        except BaseException as exc:
+            if self._stock:
+                raise  # for uvicorn's protocol to tell
+            if not isinstance(exc, asyncio.CancelledError):
+                _log.exception("Exception in ASGI application\n")
+            self._fail()
+        else:
+            if not self._done:
+                _log.error("ASGI callable returned without completing handshake.")
+                self._fail()
+
+    async def _receive(self) -> Any:
+        if not self._connected:
+            self._connected = True
+            return {"type": "websocket.connect"}
+        receive, _ = await self._bridge()
+        return await receive()
+
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        if self._taken is None or message["type"] != "websocket.accept":
+            _, send = await self._bridge()
             await send(message)
-            if accepting:
-                self._hand_over()
-
-        scope.setdefault("extensions", {})[EXTENSION] = {"take": self._take}
-        await self._inner(cast("Any", scope), receive, accept_then_hand_over)
+            return
+        if not self._done:
+            self._accept(self._taken, message)
 
     def _take(self, hub: Hub, user: User | None) -> Socket:
         self._taken = RawSocket(hub, user)
         return self._taken
 
-    def _hand_over(self) -> None:
-        """From here on, in the same turn as the answer was written, nothing of this object is used any more."""
-        taken, transport = self._taken, self.transport
-        assert taken is not None
-        self.stop_keepalive()
-        self.connections.discard(self)
-        self.transport = cast("asyncio.Transport", _Gone())
-        self.disconnected = True
+    # --- ours ---
+
+    def _accept(self, taken: RawSocket, message: MutableMapping[str, Any]) -> None:
+        """Answer the client, and be gone in the same turn."""
+        answer = self._answer(message)
+        self._done = True
+        connections = cast("set[Any]", self._server.connections)
+        connections.discard(self)
+        transport, scope, self._scope = self._transport, self._scope, {}  # which holds this
         if transport.is_closing():
             taken.lost()
             return
+        # Of its path alone: the query may hold a token.
+        _log.info('%s - "WebSocket %s" [accepted]', get_client_addr(cast("Any", scope)), quote(scope["path"]))
+        transport.write(answer)
         transport.set_protocol(taken)
-        taken.begin(transport, cast("set[Any]", self.connections))
+        taken.begin(transport, connections)
+        early = self._head.partition(b"\r\n\r\n")[2]
+        if early:
+            transport.resume_reading()
+            taken.data_received(early)
 
+    def _answer(self, message: MutableMapping[str, Any]) -> bytes:
+        lines = [
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: %b" % accept_key(self._key).encode()
+        ]
+        if message.get("subprotocol"):
+            lines.append(b"Sec-WebSocket-Protocol: %b" % message["subprotocol"].encode("latin-1"))
+        for name, value in (*self._server.default_headers, *message.get("headers", ())):
+            lines.append(b"%b: %b" % (name, value))
+        if any(b"\n" in line for line in lines[1:]):
+            raise ValueError("websocket.accept: a header holds a line break")
+        return b"\r\n".join([*lines, b"", b""])
 
-class _Gone(asyncio.Transport):
-    """What uvicorn's object may still close and write to, when its connection is another's."""
+    def _fail(self) -> None:
+        if not self._done:
+            self._done = True
+            self._server.connections.discard(cast("Any", self))
+            if not self._transport.is_closing():
+                self._transport.write(_FAILED)
+                self._transport.close()
 
-    def is_closing(self) -> bool:
+    # --- uvicorn's ---
+
+    async def _bridge(self) -> tuple[Any, Any]:
+        """The `receive` and `send` of uvicorn's protocol, which serves this connection from now on."""
+        if self._theirs is None:
+            self._theirs = asyncio.get_running_loop().create_future()
+            if self._done or self._transport.is_closing():
+                self._theirs.set_result((_disconnected, _refused))
+            else:
+                self._to_stock()
+        return await asyncio.shield(self._theirs)
+
+    def _to_stock(self) -> None:
+        transport = self._transport
+        self._done = True
+        self._server.connections.discard(cast("Any", self))
+        if transport.is_closing():
+            return
+        stock = WebSocketsSansIOProtocol(self._config, self._server, self._state)
+        if self._theirs is not None:
+            stock.app = cast("Any", self._going_on)
+        stock.connection_made(transport)
+        transport.set_protocol(stock)
+        stock.data_received(self._head)
+        if not transport.is_closing():
+            transport.resume_reading()
+        elif self._theirs is not None:  # it has refused what looked well here
+            self._theirs.set_result((_disconnected, _refused))
+
+    async def _going_on(self, scope: Any, receive: Any, send: Any) -> None:
+        """What uvicorn's protocol runs as its application: the one that runs already."""
+        assert self._theirs is not None
+        assert self._task is not None
+        self._stock = True
+        if self._connected:
+            await receive()
+        self._theirs.set_result((receive, send))
+        await self._task
+
+    # --- the request ---
+
+    def _read(self, head: bytes) -> bool:
+        """Make the scope; false where it is not what clients send, which uvicorn's protocol then refuses in words."""
+        request, *lines = head.split(b"\r\n\r\n", 1)[0].split(b"\r\n")
+        method, _, rest = request.partition(b" ")
+        target = rest.rpartition(b" ")[0]
+        headers, keys, versions, offered = [], [], [], []
+        for line in lines:
+            name, _, value = line.partition(b": ")
+            headers.append((name, value))
+            if name == b"sec-websocket-key":
+                keys.append(value)
+            elif name == b"sec-websocket-version":
+                versions.append(value)
+            elif name == b"sec-websocket-protocol":
+                offered.append(value.decode("latin-1"))
+        if method != b"GET" or versions != [b"13"] or len(keys) != 1 or not _is_key(keys[0]):
+            return False
+        self._key = keys[0].decode("ascii")
+        path, _, query = target.partition(b"?")
+        if not path.isascii() or not query.isascii():
+            return False
+        root, config = self._config.root_path, self._config
+        self._scope = {
+            "type": "websocket",
+            "asgi": {"version": config.asgi_version, "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": "wss" if is_ssl(self._transport) else "ws",
+            "server": get_local_addr(self._transport),
+            "client": get_remote_addr(self._transport),
+            "root_path": root,
+            "path": root + unquote(path.decode("ascii")),
+            "raw_path": root.encode("ascii") + path,
+            "query_string": query,
+            "headers": headers,
+            "subprotocols": [each.strip() for value in offered for each in value.split(",")],
+            "state": self._state.copy(),
+            "extensions": {"websocket.http.response": {}, EXTENSION: {"take": self._take}},
+        }
         return True
 
-    def close(self) -> None:
-        pass
 
-    def write(self, data: Any) -> None:
-        pass
+async def _disconnected() -> Any:
+    return {"type": "websocket.disconnect", "code": 1006}
 
 
-class RawSocket(Socket, asyncio.Protocol):
-    """A connection on the transport itself."""
+async def _refused(message: Any) -> None:
+    raise OSError("the client has gone")
 
-    __slots__ = ("_buffer", "_connections", "_ending", "_parser", "_parts", "_transport", "write")
 
-    raw: ClassVar[bool] = True
-
-    def __init__(self, hub: Hub, user: User | None) -> None:
-        super().__init__(hub, user)
-        self._buffer = b""
-        self._connections: set[Any] = set()
-        self._ending: asyncio.TimerHandle | None = None  # set once a close was sent
-        self._parser: ServerProtocol | None = None  # the library's, once it was needed
-        self._parts: list[bytes] | None = None  # of a message in fragments
-        self._transport: asyncio.Transport
-        self.write: Callable[[bytes], None] = _nowhere
-
-    def begin(self, transport: asyncio.Transport, connections: set[Any]) -> None:
-        """The client was told that it is accepted; `connections` is what the server waits for at shutdown."""
-        self._transport = transport
-        self._connections = connections
-        connections.add(self)
-        transport.set_write_buffer_limits(high=min(HIGH_WATER, self.hub.limits.unread))
-        self.write = transport.write
-        self.hub.admit(self)
-
-    # --- what goes out ---
-
-    def send(self, frame: Frame) -> None:
-        self.write(frame.wire)
-
-    def send_all(self, frames: list[Frame]) -> None:
-        self.write(frames[0].wire if len(frames) == 1 else b"".join([frame.wire for frame in frames]))
-
-    def pause_writing(self) -> None:
-        if self.write is not _nowhere:
-            self.write = self._write_watched
-
-    def resume_writing(self) -> None:
-        self.granted = 0
-        if self.write is not _nowhere:
-            self.write = self._transport.write
-
-    def _write_watched(self, data: bytes) -> None:
-        """To a reader that is behind: past the bound it is let go, to come back and say where it was."""
-        self._transport.write(data)
-        waiting = self._transport.get_write_buffer_size()
-        if waiting > self.hub.limits.unread + self.granted:
-            self.hub.counts.dropped += 1
-            if events.listeners:
-                events.publish(events.ReaderDropped(waiting))
-            # In the next turn: now a room is in the midst of handing out frames to its members.
-            asyncio.get_running_loop().call_soon(self.lost, "slow")
-            self.write = _nowhere
-            self._transport.abort()
-
-    @property
-    def unread(self) -> int:
-        return self._transport.get_write_buffer_size()
-
-    # --- the end ---
-
-    def close(self, code: int, reason: str = "") -> None:
-        if self._ending is not None or self._transport.is_closing():
-            return
-        said = code.to_bytes(2, "big") + reason.encode()[:123]
-        self.write(bytes((0x88, len(said))) + said)
-        self._ending = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
-        if self.held_back:
-            self._transport.resume_reading()  # to see the answer
-        self.lost("shutdown" if code == RESTART else "closed")
-
-    def lost(self, reason: str = "closed") -> None:
-        self.write = _nowhere
-        super().lost(reason)
-
-    def shutdown(self) -> None:
-        """The server stops."""
-        self.close(RESTART, "restart")
-
-    def eof_received(self) -> bool:
+def _is_key(text: bytes) -> bool:
+    """Sixteen bytes in base64 (RFC 6455, 4.1)."""
+    try:
+        return len(text) == 24 and len(base64.b64decode(text, validate=True)) == 16
+    except binascii.Error:
         return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._connections.discard(self)
-        if self._ending is not None:
-            self._ending.cancel()
-        self.lost("closed")
-
-    def _hang_up(self) -> None:
-        """Both have said that it is over, or one has said what it must not: send what is left, for so long."""
-        self.lost("closed")
-        if self._ending is None:
-            self._ending = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
-        self._transport.close()
-
-    # --- what comes in ---
-
-    def pause(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.pause_reading()
-
-    def resume(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
-
-    def data_received(self, data: bytes) -> None:
-        if self._parser is not None:
-            self._parse(data)
-            return
-        if self._buffer:
-            data = self._buffer + data
-            self._buffer = b""
-        at, end = 0, len(data)
-        while end - at >= 2:
-            first, size = data[at], data[at + 1] - 128
-            start = at + 6
-            if size == 126 and first == 0x81 and end - at >= 4:
-                size = data[at + 2] << 8 | data[at + 3]
-                start = at + 8
-                if size < 126:
-                    break
-            elif size == 126 and first == 0x81:
-                self._buffer = data[at:]
-                return
-            elif not 0 <= size < 126:  # unmasked, or large
-                break
-            if first not in _PLAIN or size > self.hub.limits.frame:
-                break
-            stop = start + size
-            if stop > end:
-                self._buffer = data[at:]
-                return
-            at = stop
-            if self.closed:  # a close was sent; only its answer is waited for
-                continue
-            payload = apply_mask(data[start:stop], data[start - 4 : start])
-            if first == 0x81:
-                self.receive(payload)
-            else:
-                self.count(size)
-                if first == 0x89:
-                    self.write(bytes((0x8A, size)) + payload)
-        else:
-            self._buffer = data[at:]
-            return
-        self._parser = ServerProtocol(state=State.OPEN, max_size=self.hub.limits.frame)
-        self._parse(data[at:])
-
-    def _parse(self, data: bytes) -> None:
-        """The same by the library."""
-        parser = self._parser
-        assert parser is not None
-        parser.receive_data(data)
-        for parsed in parser.events_received():
-            if isinstance(parsed, Parsed) and not self.closed:
-                self._take_parsed(parsed)
-        said = b"".join(parser.data_to_send())
-        if said:
-            self.write(said)  # nowhere, if a close was sent
-        if parser.state is not State.OPEN:
-            self._hang_up()
-
-    def _take_parsed(self, frame: Parsed) -> None:
-        if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
-            if frame.fin:
-                self._whole(bytes(frame.data), binary=frame.opcode is Opcode.BINARY)
-            else:
-                self.count(len(frame.data))
-                self._parts = [bytes((frame.opcode is Opcode.BINARY,)), bytes(frame.data)]
-        elif frame.opcode is Opcode.CONT and self._parts is not None:
-            self._parts.append(bytes(frame.data))
-            if frame.fin:
-                kind, *parts = self._parts
-                self._parts = None
-                self._whole(b"".join(parts), binary=kind == b"\1")
-            else:
-                self.count(len(frame.data))
-        else:
-            self.count(len(frame.data))
-
-    def _whole(self, data: bytes, *, binary: bool) -> None:
-        if binary:
-            self.receive_binary(data)
-        else:
-            self.receive(data)
-
-
-_PLAIN: Final = frozenset((0x81, 0x89, 0x8A))
-"""The first byte of a whole text frame, a ping, a pong."""
-
-
-def _nowhere(data: bytes) -> None:
-    """Where a connection that has ended writes to."""

@@ -10,8 +10,8 @@ import pytest
 
 from holdfast.channels import Channel, Channels, Limits
 from holdfast.channels.socket import Socket
+from holdfast.channels.transports.raw import HIGH_WATER, RawSocket
 from holdfast.channels.transports.sessions import Sessions
-from holdfast.channels.transports.uvicorn import HIGH_WATER, RawSocket
 from holdfast.channels.transports.writer import Writing
 
 UNREAD = 128 << 10

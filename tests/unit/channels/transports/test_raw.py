@@ -12,8 +12,8 @@ from websockets.frames import Close, Frame, Opcode
 
 from holdfast import events
 from holdfast.channels import Channel, Channels, Limits, event
-from holdfast.channels.transports import uvicorn
-from holdfast.channels.transports.uvicorn import RawSocket
+from holdfast.channels.transports import raw
+from holdfast.channels.transports.raw import RawSocket
 
 TOPIC = "room:a"
 LIMITS = Limits(frame=70_000, unread=10_000)
@@ -285,7 +285,7 @@ async def test_a_close_waits_for_its_answer_and_says_nothing_more(channels: Chan
 async def test_who_does_not_answer_a_close_is_cut_off(
     channels: Channels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uvicorn, "CLOSE_SECONDS", 0.01)
+    monkeypatch.setattr(raw, "CLOSE_SECONDS", 0.01)
     socket, transport = await joined(channels)
     socket.close(1001)
     async with asyncio.timeout(5):

@@ -9,7 +9,7 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from holdfast.channels import Channel, Channels, Limits
-from holdfast.channels.transports.uvicorn import HIGH_WATER, RawSocket
+from holdfast.channels.transports.raw import HIGH_WATER, RawSocket
 
 UNREAD = 128 << 10
 
