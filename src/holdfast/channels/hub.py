@@ -10,7 +10,7 @@ waits makes no difference to what is shown.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +45,7 @@ from holdfast.channels.retention import Retention
 from holdfast.channels.room import Room
 from holdfast.channels.routing import Route, Routes
 from holdfast.channels.socket import AWAY, RESTART, Socket
+from holdfast.channels.stepping import Beginning
 from holdfast.errors import Closed, HoldfastError, Overloaded, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Hub:
         self.shared = driver.traits.shared != "process"
         self.rooms: dict[str, Room] = {}  # by key
         self.sockets: dict[Socket, None] = {}
+        self.begin: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None] | None]
         self.working: set[Joined] = set()  # those that have a task
         self.presence = Presence(self)
         self.publishing = Publishing(self)
@@ -112,6 +114,8 @@ class Hub:
         await self.core.open()
         self.closing = False
         self.node = notes.new_node()
+        self._beginnings = Beginning(asyncio.get_running_loop())
+        self.begin = self._beginnings.begin
         self.spawn(self.retention.work(), "holdfast channels retention")
 
     async def close(self) -> None:
@@ -139,6 +143,7 @@ class Hub:
                 await subscription.close()
         finally:
             self.rooms.clear()
+            self._beginnings.close()
             await self.core.close()
 
     async def drain(self, seconds: float) -> None:

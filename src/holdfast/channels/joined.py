@@ -7,7 +7,6 @@ off, in order: the join first. The task lives while there is something to do.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -35,19 +34,6 @@ MOST_TOLD: Final = 1_000
 _UNAVAILABLE: Final = b'{"reason":"store unavailable"}'
 _OVERLOADED: Final = b'{"reason":"overloaded"}'
 _params = msgspec.json.Decoder(dict[str, Any])
-
-
-if sys.version_info >= (3, 12):
-
-    def begin(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """A task for it, which begins at once: most handlers end without waiting for anything."""
-        return asyncio.Task(work, loop=loop, eager_start=True)
-
-else:
-
-    def begin(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """A task for it."""
-        return loop.create_task(work)
 
 
 class Told(msgspec.Struct, frozen=True, gc=False):
@@ -115,13 +101,11 @@ class Joined:
             self.receive(Told(message))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        loop = self.hub.core.loop
-        assert loop is not None
         self._busy = True
-        self.hub.working.add(self)
-        task = begin(loop, work)
+        task = self.hub.begin(work)
         if self._busy:  # it may have begun, and ended, at once
             self._task = task
+            self.hub.working.add(self)
 
     async def _work(self, item: Incoming | Told) -> None:
         """Handle it, and what comes meanwhile."""

@@ -17,19 +17,18 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterable, MutableMapping
-from types import CoroutineType, coroutine
-from typing import Any, Final, TypeAlias, cast
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Final, TypeAlias
 
 from holdfast import events
 from holdfast.channels.channel import User
 from holdfast.channels.hub import Hub
 from holdfast.channels.protocol import Frame
 from holdfast.channels.socket import RESTART, TOO_SLOW, Socket
+from holdfast.channels.stepping import ENDED, Driver, free, give_back, going_on
 
 __all__ = ["CLOSING", "MAX_FRAMES", "PATIENCE", "Send", "Writing"]
 
-_IDLE: Final = object()
 _current, _enter, _leave = asyncio.current_task, asyncio._enter_task, asyncio._leave_task
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 MAX_FRAMES: Final = 10_000
@@ -73,7 +72,7 @@ class Writing(Socket):
         self._sent = 0  # counts what went, while somebody watches
         self._idle = False
         self._wake: asyncio.Future[None]
-        self._rest: tuple[_Driver, Any] | None = None  # a `send` under way, and what it waits for
+        self._rest: tuple[Driver, Any] | None = None  # a `send` under way, and what it waits for
         self._closing: tuple[int, str] | None = None
         self._hushed: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -89,10 +88,7 @@ class Writing(Socket):
             return
         self._idle = False
         loop, task = self._loop, self._task
-        try:
-            driver = _spare.pop()
-        except IndexError:
-            driver = _new_driver()
+        driver = free()
         outer = _current(loop)
         if outer is not None:
             _leave(loop, outer)
@@ -107,7 +103,7 @@ class Writing(Socket):
                 else:
                     under_way = make({"type": "websocket.send", "text": frame._text or frame.text})
                 waits = run(drive, under_way)
-                if waits is not _IDLE:
+                if waits is not ENDED:
                     self._rest = driver, waits
                     break
         except (Exception, asyncio.CancelledError):  # noqa: BLE001 - every server has its own for a client that is gone
@@ -119,7 +115,7 @@ class Writing(Socket):
                 _enter(loop, outer)
         if self._rest is None:
             self._idle = True
-            _spare.append(driver)
+            give_back(driver)
             return
         self._wake.set_result(None)
         self._put(frames[taken:])
@@ -189,7 +185,7 @@ class Writing(Socket):
                 if self._rest is not None:
                     driver, waits = self._rest
                     self._rest = None
-                    await _going_on(driver, waits)
+                    await going_on(driver, waits)
                     self._sent += 1
                 while self._queue:
                     frame = self._queue.popleft()
@@ -232,47 +228,3 @@ def _message(frame: Frame) -> dict[str, Any]:
     if frame.binary:
         return {"type": "websocket.send", "bytes": frame.body}
     return {"type": "websocket.send", "text": frame.text}
-
-
-# --- the first step of a `send`, taken where there is no task ---
-
-
-@coroutine
-def _drive() -> Generator[Any, Any, None]:
-    """Runs what it is sent, one after the other; yields what that waits for, or `_IDLE` when it is done.
-
-    As cheap as `await`: calling a coroutine's own `send` ends in an exception each time.
-    """
-    while True:
-        under_way = yield _IDLE
-        if type(under_way) is not CoroutineType:
-            under_way = under_way.__await__()
-        yield from under_way
-
-
-@coroutine
-def _going_on(driver: _Driver, waits: Any) -> Generator[Any, Any, None]:
-    """The rest of what a driver began; then the driver is free again."""
-    while waits is not _IDLE:
-        try:
-            value = yield waits
-        except GeneratorExit:
-            driver.close()
-            raise
-        except BaseException as exc:  # noqa: BLE001 - handed on
-            waits = driver.throw(exc)
-        else:
-            waits = driver.send(value)
-    _spare.append(driver)
-
-
-_Driver: TypeAlias = Generator[Any, Any, None]
-_spare: list[_Driver] = []
-"""Drivers with nothing to do: as many as were under way at one time. One that is always the same is at hand in the
-processor's cache, which one for each connection is not; that was a fifth of what a message costs."""
-
-
-def _new_driver() -> _Driver:
-    driver = cast("_Driver", _drive())
-    next(driver)
-    return driver

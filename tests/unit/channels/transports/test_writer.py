@@ -9,7 +9,7 @@ import pytest
 from tests.unit.channels.transports.lab import SECONDS, Room
 
 from holdfast import events
-from holdfast.channels import Channels, Limits
+from holdfast.channels import Channels, Limits, stepping
 from holdfast.channels.protocol import Frame
 from holdfast.channels.transports import writer
 from holdfast.channels.transports.writer import Writing
@@ -334,11 +334,11 @@ async def test_as_many_drivers_as_were_needed_at_one_time_are_used_again(channel
         socket.send_all(frames("a"))
     server.gate.set()
     await until(lambda: all(socket._idle for socket in sockets))
-    there = len(writer._spare)
+    there = len(stepping._spare)
     assert there >= 5
     for socket in sockets:
         socket.send_all(frames("b"))
     await until(lambda: all(socket._idle for socket in sockets))
-    assert len(writer._spare) == there
+    assert len(stepping._spare) == there
     for socket in sockets:
         await socket._stop()

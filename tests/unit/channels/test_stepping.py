@@ -1,0 +1,160 @@
+"""Work that begins where one stands: what it sees of tasks and context, and who goes on with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from holdfast.channels.stepping import Beginning
+
+WHO: contextvars.ContextVar[str] = contextvars.ContextVar("WHO", default="nobody")
+
+
+@pytest.fixture
+async def beginning() -> AsyncIterator[Beginning]:
+    found = Beginning(asyncio.get_running_loop())
+    yield found
+    found.close()
+
+
+async def outside(call: Callable[[], Any]) -> Any:
+    """Call it where no task runs, as a transport does."""
+    done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(lambda: done.set_result(call()))
+    return await done
+
+
+async def test_what_waits_for_nothing_is_over_at_once_and_takes_no_task(beginning: Beginning) -> None:
+    said: list[str] = []
+
+    async def work() -> None:
+        said.append("done")
+
+    assert await outside(lambda: (beginning.begin(work()), list(said))) == (None, ["done"])
+
+
+async def test_what_waits_goes_on_in_the_task_in_whose_name_it_began(beginning: Beginning) -> None:
+    tasks: list[Any] = []
+    go = asyncio.Event()
+
+    async def work() -> None:
+        tasks.append(asyncio.current_task())
+        await go.wait()
+        tasks.append(asyncio.current_task())
+
+    task = await outside(lambda: beginning.begin(work()))
+    assert not task.done()
+    go.set()
+    await task
+    assert tasks == [task, task]
+
+
+async def test_a_timeout_that_begins_with_it_ends_it_and_nobody_else(beginning: Beginning) -> None:
+    ended: list[str] = []
+
+    async def work() -> None:
+        try:
+            async with asyncio.timeout(0.01):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            ended.append("in time")
+
+    task = await outside(lambda: beginning.begin(work()))
+    await task
+    assert ended == ["in time"]
+    assert not task.cancelled()
+
+
+async def test_it_can_be_cancelled(beginning: Beginning) -> None:
+    ended: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    task = await outside(lambda: beginning.begin(work()))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended == ["cancelled"]
+
+
+async def test_nobody_sees_the_context_variables_of_somebody_before(beginning: Beginning) -> None:
+    seen: list[str] = []
+
+    async def work(name: str) -> None:
+        seen.append(WHO.get())
+        WHO.set(name)
+
+    for name in ("ann", "bob", "cy"):
+        await outside(lambda name=name: beginning.begin(work(name)))
+    assert seen == ["nobody"] * 3
+    assert WHO.get() == "nobody"
+
+
+async def test_within_a_task_it_begins_in_the_next_turn(beginning: Beginning) -> None:
+    said: list[str] = []
+
+    async def work() -> None:
+        said.append("done")
+
+    task = beginning.begin(work())
+    assert task is not None
+    assert said == []
+    await task
+    assert said == ["done"]
+
+
+async def test_what_it_raises_at_once_is_told_and_the_next_begins(beginning: Beginning) -> None:
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+    said: list[str] = []
+
+    async def fails() -> None:
+        raise ValueError("of the work")
+
+    async def work() -> None:
+        said.append("done")
+
+    await outside(lambda: beginning.begin(fails()))
+    await outside(lambda: beginning.begin(work()))
+    assert [str(each) for each in told] == ["of the work"]
+    assert said == ["done"]
+
+
+async def test_many_begin_and_wait_at_the_same_time(beginning: Beginning) -> None:
+    gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    done: list[int] = []
+
+    async def work(number: int) -> None:
+        await asyncio.shield(gate)
+        await asyncio.sleep(0)
+        done.append(number)
+
+    tasks = await outside(lambda: [beginning.begin(work(number)) for number in range(100)])
+    gate.set_result(None)
+    await asyncio.gather(*tasks)
+    assert done == list(range(100))
+
+
+async def test_closed_it_leaves_no_task_behind() -> None:
+    before = asyncio.all_tasks()
+    beginning = Beginning(asyncio.get_running_loop())
+
+    async def work() -> None:
+        pass
+
+    for _ in range(3):
+        await outside(lambda: beginning.begin(work()))
+    assert len(asyncio.all_tasks() - before) == 1
+    beginning.close()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
