@@ -174,8 +174,8 @@ class Channel:
 
         With `keep=True` (the default where `history` is set) the message is
         stored first, and shown once it is. With ``"behind"`` it is shown first
-        and stored as soon as can be: what waited is lost with the process.
-        With False it is only shown. `id` is the message's own, so that one
+        and stored as soon as can be, in the order shown: what waited is lost
+        with the process. With False it is only shown. `id` is the message's own, so that one
         published twice is kept and shown once.
 
         Raises:

@@ -9,7 +9,7 @@ from typing import Any
 from holdfast import events
 from holdfast.channels.driver import LATER, Driver, Operation, Outcome
 from holdfast.coalesce import Batcher
-from holdfast.errors import Closed, NotMigrated, StoreError, StoreUnavailable
+from holdfast.errors import Closed, NotMigrated, StoreError
 
 __all__ = ["Core"]
 
@@ -20,7 +20,8 @@ class Core:
     Args:
         written: told of every operation of a batch with its outcome, in order,
             once the batch is acknowledged and before anybody who waits goes on.
-        doubted: told of the operations of a batch whose fate nobody knows.
+        failed: told of the operations of a batch that failed, and why, before
+            another leaves the queue.
     """
 
     def __init__(
@@ -29,13 +30,13 @@ class Core:
         *,
         auto_migrate: bool | None,
         written: Callable[[Sequence[Operation], Sequence[Outcome]], None],
-        doubted: Callable[[Sequence[Operation]], None],
+        failed: Callable[[Sequence[Operation], BaseException], None],
     ) -> None:
         self.driver = driver
         self.traits = driver.traits
         self._auto_migrate = auto_migrate
         self._written = written
-        self._doubted = doubted
+        self._failed = failed
         self._batcher: Batcher[Operation] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._changing = False
@@ -164,7 +165,3 @@ class Core:
 
         under_way.add_done_callback(landed)  # before the Batcher adds its own
         return under_way
-
-    def _failed(self, batch: Sequence[Operation], error: BaseException) -> None:
-        if not isinstance(error, StoreUnavailable) or error.maybe_applied:
-            self._doubted(batch)

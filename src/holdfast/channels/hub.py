@@ -85,7 +85,7 @@ class Hub:
         self.lease = lease
         self.prefix = f"{namespace}:c:"
         self._control = f"{namespace}:n:"
-        self.core = Core(driver, auto_migrate=auto_migrate, written=self._written, doubted=self._doubted)
+        self.core = Core(driver, auto_migrate=auto_migrate, written=self._written, failed=self._failed)
         self.run = self.core.run
         self.spawn = self.core.spawn
         self.node = notes.new_node()
@@ -306,8 +306,10 @@ class Hub:
         rooms = self.rooms
         for op, outcome in zip(batch, outcomes, strict=False):
             room = rooms.get(op.key)
-            if type(outcome) is Appended and not outcome.repeated:
-                self.counts.kept += 1
+            if type(outcome) is Appended:
+                self.counts.kept += not outcome.repeated
+            elif isinstance(outcome, StoreError):
+                self.publishing.failed((op,))
             if room is None:
                 continue
             if type(op) is Append and type(outcome) is Appended:
@@ -320,6 +322,11 @@ class Hub:
                 room.follower.restart()
             elif isinstance(outcome, StoreUnavailable) and outcome.maybe_applied:
                 self._doubted((op,))
+
+    def _failed(self, batch: Sequence[Operation], error: BaseException) -> None:
+        if not isinstance(error, StoreUnavailable) or error.maybe_applied:
+            self._doubted(batch)
+        self.publishing.failed(batch)
 
     def _doubted(self, batch: Sequence[Operation]) -> None:
         for op in batch:
@@ -398,7 +405,7 @@ class Hub:
         if events.listeners:
             events.publish(events.ChannelCrashed(joined.topic, where, type(exc).__name__))
 
-    def lost_behind(self, event: str, exc: HoldfastError) -> None:
+    def lost_behind(self, event: str, exc: BaseException) -> None:
         """A message that was shown could not be stored before the end."""
         loop = self.core.loop
         if loop is not None:

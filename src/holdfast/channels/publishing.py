@@ -1,35 +1,30 @@
-"""How a message becomes kept, shown, or both; and the buffer of those that are shown first."""
+"""How a message becomes kept, shown, or both."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
 from holdfast.channels import notes, protocol
+from holdfast.channels.behind import Behind
 from holdfast.channels.channel import Keep
-from holdfast.channels.driver import Append, Appended
+from holdfast.channels.driver import Append, Appended, Operation
 from holdfast.channels.payloads import encode
 from holdfast.channels.recovery import is_given
 from holdfast.channels.room import unstored
 from holdfast.channels.routing import Route
-from holdfast.errors import Closed, Overloaded, StoreError
+from holdfast.errors import Closed
 
 if TYPE_CHECKING:
     from holdfast.channels.hub import Hub
     from holdfast.channels.joined import Joined
 
 __all__ = ["Publishing", "check_event"]
-
-BEHIND: Final = 10_000
-"""Messages that were shown and are not stored yet; one more is `Overloaded`, and is not shown."""
-FIRST_REST: Final = 0.1
-LONGEST_REST: Final = 2.0
 
 
 class _Nothing:
@@ -52,7 +47,7 @@ class Publishing:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._behind: set[asyncio.Task[None]] = set()
+        self._behind = Behind(hub)
 
     def publish(
         self,
@@ -81,6 +76,8 @@ class Publishing:
         if keep == "behind":
             self._first_show(topic, op)
             return _NOTHING
+        if self._behind.lines and key in self._behind.lines:
+            return _position(self._behind.keep(op))
         return _position(self._hub.core.begin(op, len(op.payload)))
 
     def _append(
@@ -124,8 +121,7 @@ class Publishing:
         hub = self._hub
         if not hub.core.is_open:
             raise Closed("channels: not open; use it inside `async with`")
-        if len(self._behind) >= BEHIND:
-            raise Overloaded(f"channels: {BEHIND} messages are shown and wait to be stored already")
+        self._behind.check()
         if op.id is None:
             op = msgspec.structs.replace(op, id=secrets.token_urlsafe(12))
         assert op.id is not None
@@ -135,50 +131,18 @@ class Publishing:
                 return  # the same message once more
             room.follower.behind[op.id] = op
             room.show(protocol.broadcast(unstored(topic, op, room.position)))
-        storing = self._begun(op)
-        task = asyncio.get_running_loop().create_task(
-            self._store(op, storing), name="holdfast channels behind"
-        )
-        self._behind.add(task)
-        task.add_done_callback(self._behind.discard)
+        self._behind.shown(op)
 
-    def _begun(self, op: Append) -> asyncio.Future[Any]:
-        """Submitted at once, so that what is published next is stored next."""
-        try:
-            return self._hub.core.begin(op, len(op.payload))
-        except StoreError as exc:
-            refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            refused.set_exception(exc)
-            return refused
-
-    async def _store(self, op: Append, storing: asyncio.Future[Any]) -> None:
-        """Store it, however long that takes: the same id once more is the same message."""
-        rest = FIRST_REST
-        kept: Appended | None = None
-        try:
-            while True:
-                try:
-                    kept = await storing
-                    return
-                except StoreError as exc:
-                    if self._hub.closing:
-                        raise
-                    self._hub.unavailable("store behind", exc)
-                await asyncio.sleep(rest * random.uniform(0.5, 1.0))
-                rest = min(rest * 2, LONGEST_REST)
-                storing = self._begun(op)
-        except StoreError as exc:
-            self._hub.lost_behind(op.event, exc)
-        finally:
-            room = self._hub.rooms.get(op.key)
-            # Where what is before it has yet to be read, the room comes to it later, and must know it then.
-            if room is not None and op.id is not None and (kept is None or kept.offset <= room.last):
-                room.follower.behind.pop(op.id, None)
+    def failed(self, batch: Iterable[Operation]) -> None:
+        """The store did not do these, as is known before anything else leaves its queue."""
+        if self._behind.lines:
+            for op in batch:
+                if type(op) is Append:
+                    self._behind.failed(op)
 
     async def drain(self) -> None:
         """Wait until everything that was shown is stored, or cannot be."""
-        while self._behind:
-            await asyncio.wait(self._behind)
+        await self._behind.drain()
 
 
 @lru_cache(maxsize=1024)
