@@ -86,9 +86,9 @@ class ChannelCrashed(msgspec.Struct, frozen=True):
 
 
 class MessageRefused(msgspec.Struct, frozen=True):
-    """A client asked for something that the store did not do."""
+    """What a client asked for was not done: the store failed, or a limit was reached where nobody can be told."""
 
-    where: str  # "join", "handle", ...
+    where: str  # "join", "handle", "callback", ...
     error: str
 
 

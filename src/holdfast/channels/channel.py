@@ -25,7 +25,8 @@ Keep: TypeAlias = bool | Literal["behind"]
 class Refuse(Exception):
     """Raised in `join` or a handler: the client gets an error reply with this payload.
 
-    Raised in `connect`, it is a 403 without words; browsers do not even tell
+    In `joined` and `info`, which nobody waits for, it ends the callback; the
+    client stays. Raised in `connect`, it is a 403 without words; browsers do not even tell
     their page that. Where somebody can act on the reason, refuse the join.
 
     A refused client of npm's phoenix tries to join again and again, ever more
@@ -202,7 +203,10 @@ class Channel:
         Needs `presence = True`. Ends when the client leaves, or its process dies.
 
         Raises:
-            ValueError: there is no key, or `Limits.presences` are here already.
+            Refuse: `Limits.presences` are here already, ``{"reason": "too many present"}``.
+                In `join` it refuses the client, in a handler it is the reply; in
+                `joined`, where it ends the callback, the client stays and is not tracked.
+            ValueError: there is no key.
         """
         self._joined.track(key, meta)
 

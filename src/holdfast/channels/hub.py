@@ -46,7 +46,7 @@ from holdfast.channels.room import Room
 from holdfast.channels.routing import Route, Routes
 from holdfast.channels.socket import AWAY, RESTART, Socket
 from holdfast.channels.stepping import Beginning
-from holdfast.errors import Closed, HoldfastError, Overloaded, StoreError, StoreUnavailable
+from holdfast.errors import Closed, Overloaded, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
     from holdfast.channels.api import Channels
@@ -413,8 +413,8 @@ class Hub:
                 {"message": f"channels: {event!r} was shown and not stored", "exception": exc}
             )
 
-    def unavailable(self, where: str, exc: HoldfastError) -> None:
-        """The store did not do what a client asked for; the client is told, and so is who counts."""
+    def unavailable(self, where: str, exc: Exception) -> None:
+        """What a client asked for was not done; the client is told where it waits, and so is who counts."""
         if events.listeners:
             events.publish(events.MessageRefused(where, type(exc).__name__))
 

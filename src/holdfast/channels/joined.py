@@ -244,7 +244,7 @@ class Joined:
         """Run one of the application's callbacks, which nobody waits for."""
         try:
             await callback
-        except StoreError as exc:
+        except (StoreError, Refuse) as exc:  # its client is in the topic all the same
             self.hub.unavailable("callback", exc)
         except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - told to the client and the loop's handler
             _unless_cancelled(exc)
@@ -337,7 +337,8 @@ class Joined:
         """Be present, or present differently.
 
         Raises:
-            ValueError: the class says nothing of presence, there is no key to be present as, or too many are.
+            Refuse: too many are.
+            ValueError: the class says nothing of presence, or there is no key to be present as.
         """
         if not self.route.kind.presence:
             raise ValueError(f"{self.route.kind.__name__}: track needs presence = True")

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 import msgspec
 
 from holdfast.channels import notes, protocol
+from holdfast.channels.channel import Refuse
 from holdfast.errors import StoreError
 
 if TYPE_CHECKING:
@@ -108,12 +109,13 @@ class Presence:
         """Add an entry of this process; its `phx_ref`.
 
         Raises:
-            ValueError: the key is no key, or the topic has as many entries as `Limits.presences` allows.
+            Refuse: the topic has as many entries as `Limits.presences` allows.
+            ValueError: the key is no key.
         """
         if not isinstance(key, str) or not key or key in _PROTOTYPE:
             raise ValueError(f"track {key!r}: a key is text, and none of JavaScript's own properties")
         if sum(map(len, self._everywhere(topic))) >= self._hub.limits.presences:
-            raise ValueError(f"track: {self._hub.limits.presences} are present in {topic!r} already")
+            raise Refuse({"reason": "too many present"})
         ref = f"{self._hub.node}.{next(self._refs)}"
         self._join(topic, ref, key, dict(meta))
         return ref

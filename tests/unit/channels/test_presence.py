@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from holdfast import events
 from holdfast.channels import Limits, User
 from holdfast.testing import ChannelClient
 from holdfast.testing.channel_client import JoinRefused
@@ -91,7 +94,9 @@ async def test_a_topic_has_so_many_entries_over_all_processes() -> None:
         ChannelClient(other) as client,
     ):
         await Shown(guest).becomes("ada", "bob")
-        assert "2 are present" in (await guest.push("track", {"key": "cleo"})).response["error"]
+        refused = await guest.push("track", {"key": "cleo"})
+        assert (refused.status, refused.response) == ("error", {"reason": "too many present"})
+        assert guest.ended is None
         elsewhere = await client.join("room:b")  # which has its own
         assert (await elsewhere.push("track", {"key": "cleo"})).response == {}
 
@@ -129,3 +134,21 @@ async def test_who_is_refused_is_not_present() -> None:
         with pytest.raises(JoinRefused):
             await client.join("hesitant")
         assert known(one, "hesitant") == []
+
+
+async def test_who_is_too_many_is_in_the_topic_and_not_tracked() -> None:
+    told: list[Any] = []
+    stop = events.subscribe(told.append)
+    try:
+        async with (
+            processes(Bus(), 1, limits=Limits(presences=1)) as [one],
+            member(one, "ada"),
+            member(one, "bob") as bob,
+        ):
+            assert known(one) == ["ada"]
+            assert (await bob.push("untrack")).status == "ok"
+            assert bob.ended is None
+            assert one.counts().crashed == 0
+            assert events.MessageRefused("callback", "Refuse") in told
+    finally:
+        stop()
