@@ -181,7 +181,9 @@ class Channel:
 
         Raises:
             StoreUnavailable: it was not stored, or `maybe_applied` says that this is not known; nothing was shown.
-            MessageTooLarge, TypeError, ValueError: the payload, or the id, is none.
+            MessageTooLarge, TypeError, ValueError: the payload, or the id, is none. Too large, with the
+                reserved field `_holdfast`, or with a wrong id, it may be the client's doing: a handler
+                that lets it pass answers with an error, and the channel goes on.
         """
         joined = self._joined
         return joined.hub.publishing.publish(joined.route, self.topic, event, payload, keep=keep, id=id)
@@ -199,6 +201,9 @@ class Channel:
 
     async def track(self, meta: Mapping[str, Any] | None = None, *, key: str | None = None) -> None:
         """Say that this client is here, as `key` (the user's id), with what others shall know of it.
+
+        Tracked already, it is known by what is said now: under the same key where
+        none is given, else under the new one.
 
         Needs `presence = True`. Ends when the client leaves, or its process dies.
 

@@ -18,7 +18,7 @@ from holdfast.channels.payloads import Invalid, Reader, encode
 from holdfast.channels.protocol import Frame, Incoming
 from holdfast.channels.publishing import check_event
 from holdfast.channels.welcome import welcome
-from holdfast.errors import Overloaded, StoreError
+from holdfast.errors import MessageTooLarge, Overloaded, StoreError
 
 if TYPE_CHECKING:
     from holdfast.channels.room import Room
@@ -33,6 +33,9 @@ MOST_TOLD: Final = 1_000
 """Messages that may wait in a mailbox before what `tell` says is passed over."""
 _UNAVAILABLE: Final = b'{"reason":"store unavailable"}'
 _OVERLOADED: Final = b'{"reason":"overloaded"}'
+_TOO_LARGE: Final = b'{"reason":"too large"}'
+_SAID: Final = (Invalid, MessageTooLarge)
+"""What a client can bring about by what it says: its error, and no crash."""
 _params = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -196,6 +199,8 @@ class Joined:
             room = await hub.enter(self)
         except StoreError as exc:
             return self._unavailable("join", exc)
+        except _SAID as exc:
+            return _why(exc)
         except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - told to the client and the loop's handler
             _unless_cancelled(exc)
             hub.crashed(self, "join", exc)
@@ -231,9 +236,8 @@ class Joined:
                         self._reply(frame.ref, "ok", answer)
             except Refuse as exc:
                 self._reply(frame.ref, "error", exc.payload)
-            except Invalid as exc:
-                said = {"reason": "invalid", "field": exc.field, "message": exc.message}
-                self._reply(frame.ref, "error", said)
+            except _SAID as exc:
+                self._reply(frame.ref, "error", msgspec.Raw(_why(exc)))
             except StoreError as exc:
                 self._reply(frame.ref, "error", msgspec.Raw(self._unavailable("handle", exc)))
         except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - told to the client and the loop's handler
@@ -244,7 +248,7 @@ class Joined:
         """Run one of the application's callbacks, which nobody waits for."""
         try:
             await callback
-        except (StoreError, Refuse) as exc:  # its client is in the topic all the same
+        except (StoreError, Refuse, *_SAID) as exc:  # its client is in the topic all the same
             self.hub.unavailable("callback", exc)
         except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - told to the client and the loop's handler
             _unless_cancelled(exc)
@@ -345,11 +349,11 @@ class Joined:
         if self.ended is not None:
             return
         user = self.socket.user
-        name = key or (user.id if user is not None else None)
         presence = self.hub.presence
         if self.tracked is not None:
-            self.tracked = presence.update(self.topic, self.tracked, meta or {})
+            self.tracked = presence.update(self.topic, self.tracked, meta or {}, key=key or None)
             return
+        name = key or (user.id if user is not None else key)
         if name is None:
             raise ValueError(f"{self.route.kind.__name__}: track needs a key where nobody is known")
         self.tracked = presence.track(self.topic, name, meta or {})
@@ -362,6 +366,14 @@ class Joined:
 
 async def _inform(channel: Channel, message: bytes | msgspec.Raw) -> None:
     await channel.info(msgspec.json.decode(message))  # each its own, to do with as it likes
+
+
+def _why(exc: Invalid | MessageTooLarge) -> bytes:
+    """What a client is told of what it said."""
+    if isinstance(exc, MessageTooLarge):
+        return _TOO_LARGE
+    field = {} if exc.field is None else {"field": exc.field}
+    return msgspec.json.encode({"reason": "invalid", **field, "message": exc.message})
 
 
 def _unless_cancelled(exc: BaseException) -> None:

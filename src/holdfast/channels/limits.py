@@ -29,7 +29,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     topics: int = 50_000
     """Topics with members in one process; a join of one more is refused."""
     presences: int = 10_000
-    """Presence entries in one topic; one more is refused."""
+    """Presence entries in one topic; one more is refused: see `Channel.track`."""
     missed: int = 2_000
     """Messages that a returning client is brought up to date with; beyond, its history is lost."""
     idle: float = 60.0

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from holdfast.channels.driver import Entry
+from holdfast.channels.payloads import Invalid
 from holdfast.channels.recovery import Position, is_given
 
 __all__ = ["Message", "TopicInfo", "message_of", "named", "position_of"]
@@ -43,10 +44,10 @@ def message_of(epoch: str, entry: Entry) -> Message:
 
 
 def position_of(text: str) -> Position:
-    """The position that the text says; `ValueError` where it says none."""
+    """The position that the text says; `Invalid`, a `ValueError`, where it says none."""
     position = Position.parse(text)
     if position is None:
-        raise ValueError(f"position {text!r}: it is none of ours")
+        raise Invalid(None, f"position {str(text)[:60]!r}: it is none of ours")
     return position
 
 
@@ -56,5 +57,5 @@ def named(id: str) -> Mapping[str, Any]:
     if position is not None:
         return {"offset": position.offset, "epoch": position.epoch}
     if not isinstance(id, str) or not is_given(id):
-        raise ValueError(f"message {id!r}: it is no id")
+        raise Invalid(None, f"message {str(id)[:60]!r}: it is no id")
     return {"id": id}

@@ -23,10 +23,14 @@ _MARK: Final = b'"_holdfast"'
 
 
 class Invalid(ValueError):
-    """What a client sent is not what the handler takes; `field` is where: `$.message`."""
+    """What a client may have said cannot be taken, or not be passed on: in a handler an error reply, and no crash.
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
+    `field` is where in what it sent: `$.message`; None: the message says it.
+    Wrong arguments that no client can be to blame for are other `ValueError`s.
+    """
+
+    def __init__(self, field: str | None, message: str) -> None:
+        super().__init__(message if field is None else f"{field}: {message}")
         self.field = field
         self.message = message
 
@@ -50,7 +54,7 @@ def encode(event: str, payload: Any, *, max_bytes: int | None = None) -> bytes:
 
     Raises:
         TypeError: it is something else.
-        ValueError: it has a field `_holdfast`, which is where position and id go.
+        Invalid: it has a field `_holdfast`, which is where position and id go.
         MessageTooLarge: above `max_bytes`.
     """
     data = _encode({} if payload is None else payload)
@@ -61,7 +65,9 @@ def encode(event: str, payload: Any, *, max_bytes: int | None = None) -> bytes:
             f"{event!r}: {len(data)} bytes, over the {max_bytes} that a kept message may have"
         )
     if _MARK in data and RESERVED in msgspec.json.decode(data):
-        raise ValueError(f"{event!r}: the field {RESERVED!r} is reserved; what came with it is not sent back")
+        raise Invalid(
+            None, f"{event!r}: the field {RESERVED!r} is reserved; what came with it is not sent back"
+        )
     return data
 
 

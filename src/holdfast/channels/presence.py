@@ -23,6 +23,7 @@ import msgspec
 
 from holdfast.channels import notes, protocol
 from holdfast.channels.channel import Refuse
+from holdfast.channels.payloads import Invalid
 from holdfast.errors import StoreError
 
 if TYPE_CHECKING:
@@ -112,19 +113,21 @@ class Presence:
             Refuse: the topic has as many entries as `Limits.presences` allows.
             ValueError: the key is no key.
         """
-        if not isinstance(key, str) or not key or key in _PROTOTYPE:
-            raise ValueError(f"track {key!r}: a key is text, and none of JavaScript's own properties")
+        _check(key)
         if sum(map(len, self._everywhere(topic))) >= self._hub.limits.presences:
             raise Refuse({"reason": "too many present"})
         ref = f"{self._hub.node}.{next(self._refs)}"
         self._join(topic, ref, key, dict(meta))
         return ref
 
-    def update(self, topic: str, ref: str, meta: Mapping[str, Any]) -> str:
-        """Replace an entry; its new `phx_ref`."""
-        known = {**meta, "phx_ref_prev": ref}
+    def update(self, topic: str, ref: str, meta: Mapping[str, Any], *, key: str | None = None) -> str:
+        """Replace an entry, under another key if one is given; its new `phx_ref`."""
+        before, _ = self._own[topic][ref]
+        key = before if key is None else key
+        _check(key)
+        known = {**meta, "phx_ref_prev": ref} if key == before else dict(meta)
         msgspec.json.encode(known)  # raises before anything is changed
-        key, _ = self._leave(topic, ref)
+        self._leave(topic, ref)
         new = f"{self._hub.node}.{next(self._refs)}"
         self._join(topic, new, key, known)
         return new
@@ -304,6 +307,12 @@ class Presence:
         if node is not None:
             for topic, entries in node.topics.items():
                 self._differs(topic, {}, entries)
+
+
+def _check(key: str) -> None:
+    if not isinstance(key, str) or not key or key in _PROTOTYPE:
+        said = str(key)[:60]
+        raise Invalid(None, f"track {said!r}: a key is text, and none of JavaScript's own properties")
 
 
 def _parts(what: list[T]) -> list[list[T]]:

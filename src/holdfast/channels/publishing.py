@@ -14,7 +14,7 @@ from holdfast.channels import notes, protocol
 from holdfast.channels.behind import Behind
 from holdfast.channels.channel import Keep
 from holdfast.channels.driver import Append, Appended, Operation
-from holdfast.channels.payloads import encode
+from holdfast.channels.payloads import Invalid, encode
 from holdfast.channels.recovery import is_given
 from holdfast.channels.room import unstored
 from holdfast.channels.routing import Route
@@ -92,8 +92,8 @@ class Publishing:
             raise ValueError(f"keep = {keep!r}: True, False, or 'behind'")
         if type(payload) is bytes:
             raise TypeError(f"publish {event!r}: binary is sent, never kept; keep=False")
-        if id is not None and not is_given(id):
-            raise ValueError(f"publish {event!r}: an id is 1 to 128 letters, digits and -_.:@/+=")
+        if id is not None and not (isinstance(id, str) and is_given(id)):
+            raise Invalid(None, f"publish {event!r}: an id is 1 to 128 letters, digits and -_.:@/+=")
         data = encode(event, payload, max_bytes=self._hub.limits.message)
         return Append(key, event, data, id, None, route.max_messages, route.max_age_ms)
 
