@@ -4,6 +4,9 @@ The room shows everything above the offset `at` to its members, in order. A
 joiner becomes a member at some `at` and is given everything up to it: from what
 the room has at hand, within one turn of the loop; or, where that does not reach,
 from the store, while what is shown meanwhile is put aside for it.
+
+The reply says the position *before* all that follows it: whoever loses the
+connection between the two comes back with it and gets the same once more.
 """
 
 from __future__ import annotations
@@ -54,9 +57,10 @@ async def welcome(hub: Hub, joined: Joined, room: Room, ref: str | None, own: by
         frames = [protocol.reply(joined.join_ref, ref, joined.topic, "ok", own)]
         _enter(joined, room, frames + _presence(hub, joined))
         return True
-    tails = _at_hand(room, position)
-    if tails is not None:
-        frames = [_reply(joined, room.position, ref, own, None if position is None else True)]
+    found = _at_hand(room, position)
+    if found is not None:
+        before, tails = found
+        frames = [_reply(joined, before, ref, own, None if position is None else True)]
         frames += [protocol.push(joined.join_ref, tail) for tail in (*tails, *_unstored(room))]
         _enter(joined, room, frames + _presence(hub, joined))
         room.follower.wake()
@@ -66,10 +70,10 @@ async def welcome(hub: Hub, joined: Joined, room: Room, ref: str | None, own: by
     room.add(joined, hold=True)
     joined.room = room
     room.follower.wake()
-    recovered, tails = await _from_store(hub, room, position, here)
+    recovered, before, tails = await _from_store(hub, room, position, here)
     there = joined.room is room
     if there:
-        frames = [_reply(joined, here, ref, own, recovered)]
+        frames = [_reply(joined, before, ref, own, recovered)]
         frames += [protocol.push(joined.join_ref, tail) for tail in (*tails, *shown)]
         room.release(joined.socket, frames + _presence(hub, joined))
     return there
@@ -94,8 +98,8 @@ def _presence(hub: Hub, joined: Joined) -> list[Frame]:
     return [protocol.push(joined.join_ref, protocol.tail(joined.topic, "presence_state", state))]
 
 
-def _reply(joined: Joined, here: Position, ref: str | None, own: bytes, recovered: bool | None) -> Frame:
-    marks: dict[str, object] = {"position": str(here), "recovered": recovered is True}
+def _reply(joined: Joined, before: Position, ref: str | None, own: bytes, recovered: bool | None) -> Frame:
+    marks: dict[str, object] = {"position": str(before), "recovered": recovered is True}
     if recovered is False:
         marks["reason"] = "history_lost"
     head = _encode(marks)
@@ -103,33 +107,36 @@ def _reply(joined: Joined, here: Position, ref: str | None, own: bytes, recovere
     return protocol.reply(joined.join_ref, ref, joined.topic, "ok", response)
 
 
-def _at_hand(room: Room, since: Position | None) -> list[bytes] | None:
-    """What the joiner gets, where the room knows it all; else None."""
+def _at_hand(room: Room, since: Position | None) -> tuple[Position, list[bytes]] | None:
+    """What the joiner gets, and the position before it, where the room knows it all; else None."""
     ring = room.ring
     if since is None:
         wanted = room.route.history
         if wanted == 0:
-            return []
+            return room.position, []
         if room.whole or len(ring) >= wanted:
-            return [message.tail for message in list(ring)[-wanted:]]
+            last = list(ring)[-wanted:]
+            before = Position(last[0].offset - 1, room.epoch) if last else room.position
+            return before, [message.tail for message in last]
         return None
     if since.epoch != room.epoch and since != BEFORE_ALL:
         return None
     if not max(room.floor, room.changed) <= since.offset <= room.last:
         return None
-    return [message.tail for message in ring if message.offset > since.offset]
+    tails = [message.tail for message in ring if message.offset > since.offset]
+    return since if tails else room.position, tails
 
 
 async def _from_store(
     hub: Hub, room: Room, since: Position | None, here: Position
-) -> tuple[bool | None, list[bytes]]:
-    """Whether everything since then is there (None: nobody asked), and what the joiner gets up to `here`."""
+) -> tuple[bool | None, Position, list[bytes]]:
+    """Whether all since then is there (None: nobody asked), the position before what the joiner gets, and that."""
     if since is not None and since.offset >= 0:
         log = await room.follower.since(since, here.offset)
         if log is not None:
-            return True, _since(room, log, since, here.offset)
-    last = await _last(hub, room, here)
-    return None if since is None else False, last
+            tails = _since(room, log, since, here.offset)
+            return True, since if tails else here, tails
+    return None if since is None else False, *await _last(hub, room, here)
 
 
 def _since(room: Room, log: Log, since: Position, at: int) -> list[bytes]:
@@ -141,11 +148,12 @@ def _since(room: Room, log: Log, since: Position, at: int) -> list[bytes]:
     ]
 
 
-async def _last(hub: Hub, room: Room, here: Position) -> list[bytes]:
+async def _last(hub: Hub, room: Room, here: Position) -> tuple[Position, list[bytes]]:
     wanted = room.route.history
     if wanted == 0:
-        return []
+        return here, []
     log: Log = await hub.run(Read(room.key, wanted, before=here.offset + 1))
-    if log.epoch != here.epoch:
-        return []  # another log has begun meanwhile, all of which comes
-    return [said(room.topic, log.epoch or "", entry).tail for entry in log.entries]
+    if log.epoch != here.epoch or not log.entries:
+        return here, []  # perhaps another log has begun meanwhile, all of which comes
+    before = Position(log.entries[0].offset - 1, here.epoch)
+    return before, [said(room.topic, here.epoch, entry).tail for entry in log.entries]

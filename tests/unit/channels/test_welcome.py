@@ -48,7 +48,7 @@ async def test_a_joiner_gets_the_last_messages_oldest_first_after_the_reply() ->
     async with opened() as channels, ChannelClient(channels) as client:
         positions = await said(channels, 1, 2, 3, 4, 5)
         room = await client.join(TOPIC)
-        assert room.reply.response == {"position": positions[-1], "recovered": False}
+        assert room.reply.response == {"position": positions[1], "recovered": False}  # before what follows
         assert numbers(room) == [3, 4, 5]
         assert [each.payload["_holdfast"]["position"] for each in room.received] == positions[2:]
 
@@ -204,3 +204,122 @@ async def test_a_thousand_who_come_back_together_ask_the_store_once() -> None:
         assert len(reads) <= 3  # the room's own, and one for those who asked the same
         for client in clients:
             await client.disconnect()
+
+
+class Long(Room):
+    """More history than a room has at hand once some of it was erased."""
+
+    history = 20
+    max_messages = 60
+
+
+async def _nothing(channels: Channels) -> str | None:
+    return None
+
+
+async def _few(channels: Channels) -> str | None:
+    await said(channels, *range(5))
+    return None
+
+
+async def _many(channels: Channels) -> str | None:
+    await said(channels, *range(200))
+    return None
+
+
+async def _missed_a_few(channels: Channels) -> str | None:
+    return (await said(channels, *range(50)))[-3]
+
+
+async def _missed_nothing(channels: Channels) -> str | None:
+    return (await said(channels, *range(50)))[-1]
+
+
+async def _missed_many(channels: Channels) -> str | None:
+    return (await said(channels, *range(100)))[50]
+
+
+async def _missed_changes(channels: Channels) -> str | None:
+    positions = await said(channels, *range(30))
+    await channels.edit(TOPIC, positions[3], {"n": -3})
+    await said(channels, 30)
+    await channels.remove(TOPIC, positions[5])
+    return positions[-1]
+
+
+async def _lost(channels: Channels) -> str | None:
+    return (await said(channels, *range(200)))[2]
+
+
+async def _of_another_log(channels: Channels) -> str | None:
+    [position] = await said(channels, 0)
+    await channels.clear(TOPIC)
+    await said(channels, 1, 2)
+    return position
+
+
+async def _cleared(channels: Channels) -> str | None:
+    await said(channels, 1, 2)
+    await channels.clear(TOPIC)
+    return None
+
+
+async def _erased(channels: Channels) -> str | None:
+    """So many that the room does not know the last."""
+    positions = await said(channels, *range(60))
+    for position in positions[15:45]:
+        await channels.remove(TOPIC, position)
+    return None
+
+
+async def _erased_all(channels: Channels) -> str | None:
+    for position in await said(channels, *range(3)):
+        await channels.remove(TOPIC, position)
+    return None
+
+
+async def _shown_first(channels: Channels) -> str | None:
+    await said(channels, 1, 2)
+    await channels.publish(TOPIC, "said", {"n": 3}, keep="behind")
+    return None
+
+
+PASTS = [
+    _nothing,
+    _few,
+    _many,
+    _missed_a_few,
+    _missed_nothing,
+    _missed_many,
+    _missed_changes,
+    _lost,
+    _of_another_log,
+    _cleared,
+    _erased,
+    _erased_all,
+    _shown_first,
+]
+
+
+@pytest.mark.parametrize("warm", [True, False])
+@pytest.mark.parametrize("past", PASTS)
+async def test_who_has_nothing_but_the_reply_gets_all_that_followed_it(past: Any, warm: bool) -> None:
+    """The connection may end between the two."""
+    driver = GatedDriver()
+    async with Channels(driver, [Long]) as channels, ChannelClient(channels) as client:
+        if warm:  # else the room is loaded by the join
+            await (await client.join(TOPIC)).leave()
+        since = await past(channels)
+        first = await client.join(TOPIC, {} if since is None else {"since": since})
+        followed = [(each.event, each.payload.get("n")) for each in first.received]
+        await first.leave()
+        again = await client.join(TOPIC, {"since": first.reply.response["position"]})
+        repeated = [(each.event, each.payload.get("n")) for each in again.received]
+        assert again.reply.response["recovered"] is True
+        if past is _erased:  # what was erased further back is told of too, to whom it says nothing
+            repeated = [each for each in repeated if each[0] == "said"]
+        assert repeated == followed
+        if again.received:  # and from there it goes on
+            last = again.received[-1].payload["_holdfast"]["position"]
+            await again.leave()
+            assert "said" not in [each.event for each in (await client.join(TOPIC, {"since": last})).received]

@@ -107,7 +107,7 @@ class ChatRoom(Channel):
     async def _be_here(self) -> None:
         try:
             await self.track({"name": self.state["name"]}, key=self.state["key"])
-        except ValueError:
+        except Refuse:
             pass  # the list of who is here is full; one may talk all the same
 
     async def _own(self, id: str) -> Message:

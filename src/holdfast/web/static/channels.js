@@ -157,7 +157,7 @@ class Channel {
   #params;
   #hooks;
   #joinRef = null;
-  #upto = null; // while history comes: the position at its end
+  #replaying = false; // history comes
   #missed = 0;
   #timer = 0;
   #tries = 0;
@@ -190,7 +190,8 @@ class Channel {
   #welcomed(reply) {
     this.#tries = 0;
     this.#missed = 0;
-    this.#upto = reply.position ?? null;
+    this.#replaying = reply.position !== undefined;
+    this.position = reply.position ?? this.position; // before all that follows
     this.joined = true;
     this.#hooks.joined?.(reply);
   }
@@ -205,12 +206,10 @@ class Channel {
       return;
     }
     const marks = payload._holdfast;
-    // What the join brings carries its ref; the first frame without, or without a position, comes after it. Not
-    // before then is the reply's position how far this client is: the connection may end between the two.
-    const historic = this.#upto !== null && joinRef !== null && marks;
-    if (this.#upto !== null && !historic) {
-      this.position = this.#upto;
-      this.#upto = null;
+    // What the join brings carries its ref; the first frame without, or without a position, comes after it.
+    const historic = this.#replaying && joinRef !== null && marks;
+    if (this.#replaying && !historic) {
+      this.#replaying = false;
       this.#hooks.live?.(this.#missed);
     }
     if (marks) this.position = marks.position;
@@ -223,7 +222,7 @@ class Channel {
     this.#joinRef = null;
     if (!this.joined) return;
     this.joined = false;
-    this.#upto = null;
+    this.#replaying = false;
     this.#hooks.lost?.(reason);
   }
 
