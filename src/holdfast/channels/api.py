@@ -193,7 +193,7 @@ class Channels:
 
         Kept as the topic's class says, unless `keep` says otherwise; see
         `Channel.broadcast`. With `id`, publishing it again changes nothing and
-        answers the first one's position.
+        answers the first one's position (kept behind, it may be shown again).
 
         Raises:
             StoreUnavailable: it was not kept, or `maybe_applied`; with an `id` it is safe to try again.

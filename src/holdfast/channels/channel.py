@@ -141,7 +141,7 @@ class Channel:
         `reason` is "leave", "closed", "slow" (it did not read), "rejoined",
         "crash", "shutdown", "lost" (it must join anew, because what it missed is
         no longer all in the store), or "refused" (the store failed behind
-        `join`). Not called where what was at work before it had to be cancelled.
+        `join`, or what it returned is no reply). Not called where what was at work before it had to be cancelled.
         """
 
     # --- to use ---
@@ -177,7 +177,9 @@ class Channel:
         stored first, and shown once it is. With ``"behind"`` it is shown first
         and stored as soon as can be, in the order shown: what waited is lost
         with the process. With False it is only shown. `id` is the message's own, so that one
-        published twice is kept and shown once.
+        published twice is kept and shown once; with ``"behind"`` nobody asks the
+        store first, so that one that is no longer among the latest of its topic
+        (32 at least) is shown again, though it is kept once.
 
         Raises:
             StoreUnavailable: it was not stored, or `maybe_applied` says that this is not known; nothing was shown.

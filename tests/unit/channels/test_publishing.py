@@ -10,6 +10,7 @@ import pytest
 
 from holdfast.channels import Channel, Channels, Limits, MessageTooLarge, TopicRefused, event
 from holdfast.channels.driver import Append
+from holdfast.channels.room import RING
 from holdfast.errors import Closed, StoreUnavailable
 from holdfast.testing import ChannelClient
 
@@ -119,6 +120,25 @@ async def test_what_was_shown_before_it_was_stored_is_shown_once() -> None:
         await client.until(lambda: len(room.received) >= 21, "all")
         assert [each.payload["n"] for each in room.received] == list(range(21))
         assert [message.payload["n"] for message in await channels.history(TOPIC)] == list(range(21))
+
+
+async def test_what_is_shown_first_is_known_again_among_the_latest_and_kept_once_in_any_case() -> None:
+    async with Channels(GatedDriver(), [Room]) as channels, ChannelClient(channels) as client:
+        room = await client.join(TOPIC)
+
+        async def again() -> int:
+            await channels.publish(TOPIC, "said", {"n": 0}, keep="behind", id="zero")
+            await channels.hub.publishing.drain()
+            return sum(each.payload["n"] == 0 for each in room.received)
+
+        assert [await again(), await again()] == [1, 1]
+        for n in range(1, RING):
+            await channels.publish(TOPIC, "said", {"n": n})
+        assert await again() == 1
+        await channels.publish(TOPIC, "said", {"n": RING})
+        assert await again() == 2  # as `Channel.broadcast` says
+        stored = await channels.history(TOPIC, limit=100)
+        assert [message.payload["n"] for message in stored] == list(range(RING + 1))
 
 
 async def test_the_store_may_be_away_while_messages_are_kept_behind() -> None:
