@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from typing import Any, Final, cast
 
 from holdfast import events
 from holdfast.channels.driver import LATER, Driver, Operation, Outcome
 from holdfast.coalesce import Batcher
 from holdfast.errors import Closed, NotMigrated, StoreError
 
-__all__ = ["Core"]
+__all__ = ["NOTHING", "Core"]
+
+
+class _Nothing:
+    def __await__(self) -> Iterator[None]:
+        return iter(())
+
+
+NOTHING: Final = cast("Awaitable[Any]", _Nothing())
+"""What there is to wait for where nothing is."""
 
 
 class Core:
@@ -129,6 +138,12 @@ class Core:
                 return done
         return self._submit(op, size)
 
+    def send(self, op: Operation, size: int = 0) -> asyncio.Future[Outcome]:
+        """The same of what nobody need wait for: who does not is not told that it failed, and nor is the loop."""
+        sending = self.begin(op, size)
+        sending.add_done_callback(_heard_of)
+        return sending
+
     def _now(self, op: Operation) -> Outcome:
         outcome = self.driver.now(op)
         if outcome is not LATER:
@@ -165,3 +180,8 @@ class Core:
 
         under_way.add_done_callback(landed)  # before the Batcher adds its own
         return under_way
+
+
+def _heard_of(sending: asyncio.Future[Outcome]) -> None:
+    if not sending.cancelled():
+        sending.exception()

@@ -10,7 +10,7 @@ waits makes no difference to what is shown.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +19,7 @@ import msgspec
 from holdfast import events
 from holdfast.channels import notes, protocol
 from holdfast.channels.channel import Channel
-from holdfast.channels.core import Core
+from holdfast.channels.core import NOTHING, Core
 from holdfast.channels.counts import Counts
 from holdfast.channels.driver import (
     Append,
@@ -385,13 +385,14 @@ class Hub:
         for joined in room.members():
             joined.told(message)
 
-    async def note(self, key: str | None, kind: str, *says: Any) -> None:
-        """Say something to the other processes that follow the topic; None: to all of them."""
+    def note(self, key: str | None, kind: str, *says: Any) -> Awaitable[Any]:
+        """Say something to the other processes that follow the topic; None: to all. It is under way when this returns."""
         if not self.core.is_open:
             raise Closed("channels: not open; use it inside `async with`")
-        if self.shared:
-            data = notes.write(kind, self.node, *says)
-            await self.run(Send(self._control if key is None else key, data), len(data))
+        if not self.shared:
+            return NOTHING
+        data = notes.write(kind, self.node, *says)
+        return self.core.send(Send(self._control if key is None else key, data), len(data))
 
     # --- what went wrong ---
 

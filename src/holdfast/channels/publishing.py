@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from holdfast.channels import notes, protocol
 from holdfast.channels.behind import Behind
 from holdfast.channels.channel import Keep
+from holdfast.channels.core import NOTHING
 from holdfast.channels.driver import Append, Appended, Operation
 from holdfast.channels.payloads import Invalid, encode
 from holdfast.channels.recovery import is_given
@@ -25,16 +26,6 @@ if TYPE_CHECKING:
     from holdfast.channels.joined import Joined
 
 __all__ = ["Publishing", "check_event"]
-
-
-class _Nothing:
-    """What there is to wait for where nothing is."""
-
-    def __await__(self) -> Iterator[None]:
-        return iter(())
-
-
-_NOTHING: Final = cast("Awaitable[str | None]", _Nothing())
 
 
 async def _position(storing: asyncio.Future[Appended]) -> str:
@@ -70,12 +61,11 @@ class Publishing:
         key = self._hub.prefix + topic
         if keep is False:
             says = self._show(key, topic, event, payload, but)
-            heard = self._hub.shared or not self._hub.core.is_open  # where nothing is open, that is said
-            return self._hub.note(key, *says) if heard else _NOTHING
+            return self._hub.note(key, *says)
         op = self._append(route, key, event, payload, keep, id)
         if keep == "behind":
             self._first_show(topic, op)
-            return _NOTHING
+            return NOTHING
         if self._behind.lines and key in self._behind.lines:
             return _position(self._behind.keep(op))
         return _position(self._hub.core.begin(op, len(op.payload)))

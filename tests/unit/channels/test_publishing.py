@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import msgspec
 import pytest
 
 from holdfast.channels import Channel, Channels, Limits, MessageTooLarge, TopicRefused, event
-from holdfast.channels.driver import Append
+from holdfast.channels.driver import Append, Send
 from holdfast.channels.room import RING
 from holdfast.errors import Closed, StoreUnavailable
 from holdfast.testing import ChannelClient
 
+from .bus import Bus
 from .gated import GatedDriver
+from .line import turns
 
 TOPIC = "room:a"
 
@@ -205,6 +208,40 @@ async def test_what_is_no_payload_is_refused(payload: Any, error: type[Exception
         with pytest.raises(error):
             await channels.publish(TOPIC, "said", payload)
         assert await channels.history(TOPIC) == []
+
+
+async def test_what_is_only_shown_is_told_to_other_processes_whether_or_not_anybody_waits() -> None:
+    bus = Bus()
+    async with (
+        Channels(bus.first, [Room]) as one,
+        Channels(bus.driver(), [Room]) as other,
+        ChannelClient(other) as client,
+    ):
+        room = await client.join(TOPIC)
+        route = one.hub.routes.get(TOPIC)
+        for n in range(3):
+            one.hub.publishing.publish(route, TOPIC, "shown", {"n": n}, keep=False, id=None)
+        await client.until(lambda: len(room.received) == 3, "all")
+        assert [each.payload["n"] for each in room.received] == [0, 1, 2]
+
+
+async def test_that_others_could_not_be_told_is_heard_by_who_waits_and_by_nobody_else() -> None:
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    bus = Bus()
+    bus.first.fail = lambda op: isinstance(op, Send)
+    async with Channels(bus.first, [Room]) as channels, ChannelClient(channels) as client:
+        room = await client.join(TOPIC)
+        with pytest.raises(StoreUnavailable):
+            await channels.publish(TOPIC, "shown", {}, keep=False)
+        route = channels.hub.routes.get(TOPIC)
+        channels.hub.publishing.publish(route, TOPIC, "shown", {}, keep=False, id=None)
+        await turns()
+        gc.collect()
+        assert len(room.received) == 2
+        assert told == []
+    with pytest.raises(Closed):
+        await channels.publish(TOPIC, "shown", {}, keep=False)
 
 
 async def test_wrong_arguments_say_what_is_wrong() -> None:
