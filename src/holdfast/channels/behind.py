@@ -230,9 +230,8 @@ class _Line:
         op = message.op
         kept: Appended | None = message.storing.result() if error is None else None
         room = self._hub.rooms.get(op.key)
-        # Where what is before it has yet to be read, the room comes to it later, and must know it then.
-        if room is not None and op.id is not None and (kept is None or kept.offset <= room.last):
-            room.follower.behind.pop(op.id, None)
+        if room is not None and op.id is not None:
+            room.follower.settled(op.id, kept)
         if error is not None:
             self._hub.lost_behind(op.event, error)
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
 from holdfast.channels import protocol
-from holdfast.channels.driver import Append, Entry, Log, Operation, Read
+from holdfast.channels.driver import Append, Appended, Entry, Log, Operation, Read
 from holdfast.channels.recovery import Position, Step, recoverable, steps
 from holdfast.channels.room import RING, Room, change_tail, said
 from holdfast.errors import Closed, StoreError, StoreUnavailable
@@ -81,8 +81,10 @@ class Follower:
 
     def restart(self) -> None:
         """The log was cleared: the next message begins another."""
+        for _, entry, _ in self._early.values():
+            self.behind.pop(entry.id or "", None)
         self._early.clear()
-        self._cleared = self.room.epoch
+        self._cleared = self.room.epoch or self._cleared
         self.room.restart("")
 
     # --- what is announced, by this process or another ---
@@ -129,6 +131,20 @@ class Follower:
         if entry.changed is not None and not step.change:
             change = Step(step.offset, entry, True)
             room.show(protocol.broadcast(change_tail(room.topic, room.epoch, change)))
+
+    def settled(self, id: str, kept: Appended | None) -> None:
+        """What was shown first is stored, or never will be."""
+        room = self.room
+        # Where what is before it has yet to be read, the room comes to it later, and must know it then. But not
+        # where it is of another log, or of one that was cleared before the room came to it.
+        if kept is not None and kept.offset > room.last and self._comes_to(kept.epoch):
+            return
+        self.behind.pop(id, None)
+
+    def _comes_to(self, epoch: str) -> bool:
+        """Whether the room may yet read a log of this epoch without being broken."""
+        here = self.room.epoch
+        return epoch == here if here else epoch != self._cleared
 
     def _drain(self) -> None:
         """Show what came before its turn."""

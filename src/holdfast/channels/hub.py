@@ -386,7 +386,7 @@ class Hub:
             joined.told(message)
 
     def note(self, key: str | None, kind: str, *says: Any) -> Awaitable[Any]:
-        """Say something to the other processes that follow the topic; None: to all. It is under way when this returns."""
+        """Say something to the other processes that follow the topic; None: to all. Returns when it is under way."""
         if not self.core.is_open:
             raise Closed("channels: not open; use it inside `async with`")
         if not self.shared:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.channels import Channel, Channels
+from holdfast.channels import Channel, Channels, follower
 from holdfast.channels.driver import Append, Clear, Entry, Read
 from holdfast.channels.room import RING
 from holdfast.testing import ChannelClient
@@ -270,6 +270,26 @@ async def test_a_joiner_is_given_what_is_not_stored_yet_where_the_room_is_now() 
         await one.hub.publishing.drain()
         again = await client.join(TOPIC, {"since": position})
         assert events(again) == [("said", 1)]
+
+
+@pytest.mark.parametrize(("before", "early"), [(0, 10), (1, 10), (1, 0)])
+async def test_what_was_shown_and_is_stored_in_the_moment_of_a_clear_is_gone(
+    monkeypatch: pytest.MonkeyPatch, before: int, early: int
+) -> None:
+    monkeypatch.setattr(follower, "EARLY", early)
+    bus = Bus()
+    async with processes(bus) as [one, other], ChannelClient(one) as stays, ChannelClient(one) as client:
+        await stays.join(TOPIC)
+        await say(one, *range(before))
+        bus.held = []
+        await say(other, 7)  # which is not heard of yet, so that what follows comes before its turn
+        await asyncio.gather(say(one, 8, id="late", keep="behind"), one.clear(TOPIC))
+        await one.hub.publishing.drain()
+        await turns()
+        room = await client.join(TOPIC)
+        await say(one, 9)
+        await client.until(lambda: bool(room.received), "the next")
+        assert events(room) == [("said", 9)]
 
 
 class Reader:
