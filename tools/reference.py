@@ -134,6 +134,8 @@ def channels_page() -> str:
             part.replace("## ", "### ", 1) if part.startswith("## ") else part
             for part in class_page(kind, name)
         ]
+    refused = importlib.import_module("holdfast.testing.channel_client").JoinRefused
+    parts.append(f"### `JoinRefused`\n\n{prose(refused)}\n")
     parts.append(
         "\n`HistoryLost`, `MessageTooLarge` and `TopicRefused` are in [errors](errors.md), "
         "what is promised in [guarantees](../guarantees.md).\n"

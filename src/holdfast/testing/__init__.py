@@ -5,6 +5,7 @@
 `PersistModel`      the same as a dict and a clock, to judge made-up histories by
 `ChannelsSuite`     every promise of a channels driver, likewise
 `ChannelClient`     a client of `Channels` without a socket
+`JoinRefused`       what its `join` raises where the answer is an error
 `faults`            drivers that delay, drop, fail the nth call, die mid-batch
 `ManualClock`       time that a test moves
 `RedisServer`,      throw-away servers: started, killed, paused, started again
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from holdfast.testing import faults as faults
     from holdfast.testing.channel_client import ChannelClient as ChannelClient
+    from holdfast.testing.channel_client import JoinRefused as JoinRefused
     from holdfast.testing.channels_suite import ChannelsSuite as ChannelsSuite
     from holdfast.testing.clock import ManualClock as ManualClock
     from holdfast.testing.persist.model import PersistModel as PersistModel
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ChannelClient",
     "ChannelsSuite",
+    "JoinRefused",
     "ManualClock",
     "PersistModel",
     "PersistSuite",
@@ -46,6 +49,7 @@ __all__ = [
 _HOMES = {
     "ChannelClient": "channel_client",
     "ChannelsSuite": "channels_suite",
+    "JoinRefused": "channel_client",
     "ManualClock": "clock",
     "PersistModel": "persist.model",
     "PersistSuite": "persist_suite",

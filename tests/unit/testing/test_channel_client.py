@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import pytest
 
 from holdfast.channels import Channel, Channels, Refuse, Reply, User, event
-from holdfast.testing import ChannelClient
-from holdfast.testing.channel_client import ClientReply, JoinRefused
+from holdfast.testing import ChannelClient, JoinRefused
+from holdfast.testing.channel_client import ClientReply
 
 TOPIC = "room:a"
 
