@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from holdfast import Holdfast
+from holdfast.channels import Channel
 from holdfast.errors import Closed
 from holdfast.persist.drivers.memory import MemoryDriver
 
@@ -54,7 +55,7 @@ async def request(app: Any) -> list[dict[str, Any]]:
     async def send(message: dict[str, Any]) -> None:
         said.append(message)
 
-    await app({"type": "http"}, None, send)
+    await app({"type": "http", "path": "/"}, None, send)
     return said
 
 
@@ -184,6 +185,27 @@ def test_where_each_request_has_a_loop_of_its_own_and_nobody_closes_the_store_op
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"count": await hold.persist.increment("n")})
+
+    held = hold.asgi(app)
+    assert [asyncio.run(request(held)) for _ in range(3)] == [[{"count": n}] for n in (1, 2, 3)]
+
+    async def close() -> None:
+        await request(held)
+        await hold.close()
+
+    asyncio.run(close())
+
+
+def test_where_each_request_has_a_loop_of_its_own_the_rooms_open_again_too(tmp_path: Path) -> None:
+    class Room(Channel):
+        topic = "room:*"
+        history = 10
+
+    hold = Holdfast(f"sqlite:///{tmp_path}/app.db", channels=[Room])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await hold.channels.publish("room:a", "said", {})
+        await send({"count": len(await hold.channels.history("room:a"))})
 
     held = hold.asgi(app)
     assert [asyncio.run(request(held)) for _ in range(3)] == [[{"count": n}] for n in (1, 2, 3)]

@@ -115,7 +115,12 @@ class Channels:
     # --- life ---
 
     async def open(self) -> None:
-        """Open the store; `async with` does so. No connection is served before."""
+        """Open the store; `async with` does so. No connection is served before.
+
+        What was left open on an event loop that has ended since is forgotten first.
+        """
+        if self.hub.core.orphaned:
+            self._app = None  # with the long-poll sessions of that loop
         await self.hub.open()
 
     async def close(self) -> None:

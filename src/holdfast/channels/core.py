@@ -52,7 +52,14 @@ class Core:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.is_open = False
 
+    @property
+    def orphaned(self) -> bool:
+        """It was opened on an event loop that has ended since, and never closed."""
+        return self.is_open and self.loop is not None and self.loop.is_closed()
+
     async def open(self) -> None:
+        if self.orphaned:
+            await self._forget()
         if self.is_open or self._changing:
             raise StoreError("channels: already open, or being opened or closed")
         self._changing = True
@@ -110,6 +117,14 @@ class Core:
                 await self.driver.close()
             finally:
                 self._changing = False
+
+    async def _forget(self) -> None:
+        """There is nothing left to finish on a loop that has ended."""
+        self.is_open, self._batcher, self._tasks = False, None, set()
+        try:
+            await self.driver.close()
+        except Exception:  # noqa: BLE001, S110 - its connections ended with their loop
+            pass
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """A task of ours, kept until it ends, cancelled at close."""

@@ -111,9 +111,12 @@ class Hub:
     # --- life ---
 
     async def open(self) -> None:
+        if self.core.orphaned:
+            self._forget()
         await self.core.open()
         self.closing = False
         self.node = notes.new_node()
+        self.counts = Counts()
         self._beginnings = Beginning(asyncio.get_running_loop())
         self.begin = self._beginnings.begin
         self.spawn(self.retention.work(), "holdfast channels retention")
@@ -145,6 +148,19 @@ class Hub:
             self.rooms.clear()
             self._beginnings.close()
             await self.core.close()
+
+    def _forget(self) -> None:
+        """Let go of what an event loop that has ended left behind: there is nobody to tell."""
+        self.pulse.stop()
+        for socket in self.sockets:
+            socket.closed = True
+        self.sockets.clear()
+        self.rooms.clear()
+        self.working.clear()
+        self._unfollowing.clear()
+        self._subscription = self._beginning = None
+        self.presence.forget()
+        self.publishing.forget()
 
     async def drain(self, seconds: float) -> None:
         """Tell clients to come back, spread over a time that grows with their number and ends after `seconds`.

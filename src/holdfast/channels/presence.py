@@ -202,16 +202,21 @@ class Presence:
 
     async def close(self) -> None:
         """Tell the others that everybody here has left."""
+        ever = self._ever
+        self.forget()
+        if self._hub.shared and ever:
+            await self._hub.note(None, notes.PRESENCE, _Says("bye"))
+
+    def forget(self) -> None:
+        """Everybody, here and elsewhere."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        ever, self._ever = self._ever, False
+        self._ever, self._shown_at = False, 0.0
         self._number, self._outgoing = 0, _Says("diff")
         self._nodes.clear()
         self._own.clear()
         self._diffs.clear()
-        if self._hub.shared and ever:
-            await self._hub.note(None, notes.PRESENCE, _Says("bye"))
 
     def lost(self) -> None:
         """Others may have said what was not heard here."""

@@ -130,6 +130,10 @@ class Publishing:
                 if type(op) is Append:
                     self._behind.failed(op)
 
+    def forget(self) -> None:
+        """What waited on an event loop that has ended."""
+        self._behind.clear()
+
     async def drain(self) -> None:
         """Wait until everything that was shown is stored, or cannot be."""
         await self._behind.drain()

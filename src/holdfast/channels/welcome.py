@@ -42,7 +42,6 @@ async def welcome(hub: Hub, joined: Joined, room: Room, ref: str | None, own: by
     Raises:
         StoreError: the past could not be read; the client is no member.
     """
-    hub.counts.joins += 1
     position = None if since is None else Position.parse(since) or Position(-1, "")
     try:
         if position is not None and room.route.kept and room.follower.is_before(position):
@@ -55,14 +54,14 @@ async def welcome(hub: Hub, joined: Joined, room: Room, ref: str | None, own: by
         raise StoreUnavailable(f"channels: {joined.topic!r} had to be looked up anew meanwhile")
     if not room.route.kept:
         frames = [protocol.reply(joined.join_ref, ref, joined.topic, "ok", own)]
-        _enter(joined, room, frames + _presence(hub, joined))
+        _enter(hub, joined, room, frames + _presence(hub, joined))
         return True
     found = _at_hand(room, position)
     if found is not None:
         before, tails = found
         frames = [_reply(joined, before, ref, own, None if position is None else True)]
         frames += [protocol.push(joined.join_ref, tail) for tail in (*tails, *_unstored(room))]
-        _enter(joined, room, frames + _presence(hub, joined))
+        _enter(hub, joined, room, frames + _presence(hub, joined))
         room.follower.wake()
         return True
     here = room.position
@@ -73,6 +72,7 @@ async def welcome(hub: Hub, joined: Joined, room: Room, ref: str | None, own: by
     recovered, before, tails = await _from_store(hub, room, position, here)
     there = joined.room is room
     if there:
+        hub.counts.joins += 1
         frames = [_reply(joined, before, ref, own, recovered)]
         frames += [protocol.push(joined.join_ref, tail) for tail in (*tails, *shown)]
         room.release(joined.socket, frames + _presence(hub, joined))
@@ -84,7 +84,8 @@ def _unstored(room: Room) -> list[bytes]:
     return [unstored(room.topic, op, room.position) for op in room.follower.behind.values()]
 
 
-def _enter(joined: Joined, room: Room, frames: list[Frame]) -> None:
+def _enter(hub: Hub, joined: Joined, room: Room, frames: list[Frame]) -> None:
+    hub.counts.joins += 1
     room.add(joined)
     joined.room = room
     joined.socket.send_past(frames)

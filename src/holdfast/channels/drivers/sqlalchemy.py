@@ -131,14 +131,16 @@ class SQLAlchemyDriver:
             self._opened = self._lease.engine
 
     async def close(self) -> None:
-        for subscription in tuple(self._subscriptions):
-            await subscription.close()
         engine, self._opened = self._opened, None
         taken, self._lease = self._lease, None
-        if taken is not None:
-            await taken.release()
-        elif engine is not None:
-            await engine.close()
+        try:
+            for subscription in tuple(self._subscriptions):
+                await subscription.close()
+        finally:
+            if taken is not None:
+                await taken.release()
+            elif engine is not None:
+                await engine.close()
 
     @property
     def _engine(self) -> SQLAlchemyEngine:

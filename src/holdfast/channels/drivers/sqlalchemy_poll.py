@@ -99,7 +99,7 @@ class PollingSubscription:
         self._reached.clear()
         if closed is not None:
             closed(self)
-        if task is not None:
+        if task is not None and not task.done():  # done: with its event loop, which ended before
             task.cancel()
             await asyncio.wait({task})
 

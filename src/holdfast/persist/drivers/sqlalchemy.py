@@ -141,14 +141,16 @@ class SQLAlchemyDriver:
             self._opened = self._lease.engine
 
     async def close(self) -> None:
-        for hearing in tuple(self._hearings):
-            await hearing.close()
         engine, self._opened = self._opened, None
         taken, self._lease = self._lease, None
-        if taken is not None:
-            await taken.release()
-        elif engine is not None:
-            await engine.close()
+        try:
+            for hearing in tuple(self._hearings):
+                await hearing.close()
+        finally:
+            if taken is not None:
+                await taken.release()
+            elif engine is not None:
+                await engine.close()
 
     @property
     def _rows(self) -> Rows:
