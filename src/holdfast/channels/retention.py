@@ -2,15 +2,17 @@
 
 An `Append` trims its own topic. A topic in which nobody speaks keeps what is too
 old until somebody looks: so every process does, now and then, at the topics of
-those classes that say `max_age`, in order, a bounded number each time; and the
-next time it goes on where it was. Several processes do the same work twice, and
-none of it does harm twice.
+those classes that say `max_age`, a page at a time, with a rest after each that
+is as long as the page took at least, so that retention is never more than half
+of what a store does. Several processes do the same work twice, and none of it
+does harm twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -24,9 +26,10 @@ __all__ = ["Retention"]
 Run: TypeAlias = Callable[[Operation], Awaitable[Any]]
 REST: Final = 30.0
 """Seconds between two rounds; each is between three quarters and five quarters of it, or processes would go in step."""
-MOST: Final = 5_000
-"""Topics that one round looks at."""
 PAGE: Final = 200
+"""Topics that are looked at, and perhaps trimmed, at a time."""
+BREATH: Final = 0.02
+"""Seconds between two pages, at least: 10,000 topics a second at most."""
 SWEEPS: Final = 100
 """Chunks of announcements that one round deletes at most."""
 PAUSE: Final = 0.1
@@ -50,8 +53,8 @@ class Retention:
         rooms: Mapping[str, Room],
         prefix: str,
         *,
-        most: int = MOST,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        time: Callable[[], float] = time.monotonic,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._run = run
@@ -59,12 +62,10 @@ class Retention:
         self._routes = routes
         self._rooms = rooms
         self._prefix = prefix
-        self._most = most
         self._sleep = sleep
+        self._time = time
         self._jitter = jitter
         self._aging = [route for route in routes.all if route.max_age_ms is not None]
-        self._at = 0  # which of these is being looked at
-        self._cursor: str | None = None  # and where
 
     async def work(self) -> None:
         """Round after round, until it is cancelled. A store that is away is asked again the next time."""
@@ -92,23 +93,21 @@ class Retention:
         return gone
 
     async def trim(self) -> int:
-        """One round; how many messages went. Every topic has its turn after as many rounds as it takes."""
-        looked = gone = 0
-        for _ in self._aging:
-            while looked < self._most:
-                route = self._aging[self._at]
+        """One round through all topics that grow old; how many messages went."""
+        gone = 0
+        for route in self._aging:
+            cursor: str | None = None
+            while True:
+                began = self._time()
                 page: TopicPage = await self._run(
-                    Topics(self._prefix + (route.prefix or route.pattern), self._cursor, PAGE)
+                    Topics(self._prefix + (route.prefix or route.pattern), cursor, PAGE)
                 )
                 keys = [each.key for each in page.topics if each.kept and self._is(route, each.key)]
                 gone += sum(await asyncio.gather(*(self._trim(route, key) for key in keys)))
-                looked += max(1, len(page.topics))
-                self._cursor = page.cursor
-                if page.cursor is None:
-                    self._at = (self._at + 1) % len(self._aging)
+                cursor = page.cursor
+                if cursor is None:
                     break
-            else:
-                break
+                await self._sleep(max(BREATH, self._time() - began))
         return gone
 
     def _is(self, route: Route, key: str) -> bool:

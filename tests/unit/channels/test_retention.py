@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from holdfast.channels import Channel, Channels, retention
-from holdfast.channels.driver import Topics, Trim
+from holdfast.channels.driver import Append, Topics, Trim
 from holdfast.channels.retention import Retention
 from holdfast.errors import StoreUnavailable
 from holdfast.testing import ChannelClient, ManualClock
@@ -124,21 +124,64 @@ async def test_what_another_process_took_away_goes_too() -> None:
         assert [message.payload["n"] for message in (await one.join("aging:a")).received] == [2]
 
 
-async def test_a_round_looks_at_so_many_topics_and_the_next_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_round_goes_through_all_topics_a_page_at_a_time_and_rests_between_pages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(retention, "PAGE", 2)
     async with opened() as (channels, driver):
         for n in range(7):
             await channels.publish(f"aging:{n}", "m", {"n": n})
         await channels.publish("aging:young", "m", {"n": 0})
         driver.clock.advance(100)
-        work = made(channels, driver, most=3)
-        rounds = [await work.trim() for _ in range(4)]
-        assert sum(rounds) == 8
-        assert max(rounds) <= 4
+        looks: list[int] = []
+
+        async def sleep(seconds: float) -> None:
+            assert seconds >= retention.BREATH
+            looks.append(sum(isinstance(op, Topics) for batch in driver.batches for op in batch))
+
         driver.batches.clear()
-        assert [await work.trim() for _ in range(4)] == [0] * 4
-        looks = [op for batch in driver.batches for op in batch if isinstance(op, Topics)]
-        assert len(looks) <= 8
+        work = made(channels, driver, sleep=sleep)
+        assert await work.trim() == 8
+        assert looks == [1, 2, 3]  # four pages of two; those of the class with one topic are another
+        trims = [sum(isinstance(op, Trim) for op in batch) for batch in driver.batches]
+        assert max(trims) <= 2
+        assert await work.trim() == 0
+
+
+async def test_a_rest_is_as_long_as_the_page_before_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "PAGE", 1)
+    async with opened() as (channels, driver):
+        for n in range(2):
+            await channels.publish(f"aging:{n}", "m", {"n": n})
+        hub, clock, rests = channels.hub, ManualClock(), list[float]()
+
+        async def slow(op: Any) -> Any:
+            clock.advance(1)
+            return await hub.run(op)
+
+        async def sleep(seconds: float) -> None:
+            rests.append(seconds)
+
+        seconds: dict[str, Any] = {"sleep": sleep, "time": lambda: clock.ms / 1000}
+        work = Retention(slow, driver.sweep, hub.routes, hub.rooms, hub.prefix, **seconds)
+        await work.trim()
+        assert rests == [2.0]  # a look, and a removal
+
+
+async def test_thousands_of_topics_are_all_trimmed_in_one_round() -> None:
+    async with opened() as (channels, driver):
+        for n in range(6_000):
+            await driver.apply_now([Append(f"{channels.hub.prefix}aging:{n}", "m", b"{}")])
+        driver.clock.advance(100)
+        turns = 0
+
+        async def sleep(seconds: float) -> None:
+            nonlocal turns
+            turns += 1
+            await asyncio.sleep(0)
+
+        assert await made(channels, driver, sleep=sleep).trim() == 6_000
+        assert turns == 6_000 // retention.PAGE - 1
 
 
 async def test_announcements_are_swept_until_none_is_left_with_a_pause_for_those_who_write() -> None:
