@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -36,7 +37,7 @@ from holdfast.channels.restoring import restore
 from holdfast.channels.routing import Route, Routes, check_topic
 from holdfast.channels.socket import AWAY
 from holdfast.channels.tail import Heard, tail
-from holdfast.errors import HistoryLost, TopicRefused
+from holdfast.errors import HistoryLost, StoreError, TopicRefused
 from holdfast.store import Finding, Health, Migration, masked
 
 __all__ = ["Channels"]
@@ -350,8 +351,17 @@ class Channels:
         return await restore(self.hub, self._route(topic), self._kept(topic), messages, replace=replace)
 
     async def clear(self, topic: str) -> bool:
-        """Forget a topic's whole history; whether it had any. Who comes back to it is told that it is lost."""
-        return bool(await self.hub.run(Clear(self._kept(topic))))
+        """Forget a topic's whole history; whether it had any. Who comes back to it is told that it is lost.
+
+        Members in other processes join anew, and are told so too: at once, or
+        where that note is lost, with the next message.
+        """
+        key = self._kept(topic)
+        cleared = bool(await self.hub.run(Clear(key)))
+        if cleared:
+            with suppress(StoreError):
+                await self.hub.note(key, notes.CLEARED)
+        return cleared
 
     async def topics(self, prefix: str = "") -> AsyncIterator[TopicInfo]:
         """The topics with a history whose names start with `prefix`, by name."""

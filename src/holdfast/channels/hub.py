@@ -18,7 +18,6 @@ import msgspec
 
 from holdfast import events
 from holdfast.channels import notes, protocol
-from holdfast.channels.channel import Channel
 from holdfast.channels.core import NOTHING, Core
 from holdfast.channels.counts import Counts
 from holdfast.channels.driver import (
@@ -388,6 +387,8 @@ class Hub:
             event = msgspec.json.decode(note.first, type=str)
             data = msgspec.json.decode(note.second, type=bytes)
             room.show(protocol.binary_broadcast(room.topic, event, data))
+        elif note.kind == notes.CLEARED and room.route.kept:
+            room.follower.catch_up()
 
     def lost(self) -> None:
         for room in list(self.rooms.values()):
@@ -417,7 +418,7 @@ class Hub:
         self.counts.crashed += 1
         loop = self.core.loop
         if loop is not None:
-            said = f"{type_name(joined.route.kind)}: {where} failed in topic {joined.topic!r}"
+            said = f"{joined.route.kind.__qualname__}: {where} failed in topic {joined.topic!r}"
             loop.call_exception_handler({"message": said, "exception": exc})
         if events.listeners:
             events.publish(events.ChannelCrashed(joined.topic, where, type(exc).__name__))
@@ -434,7 +435,3 @@ class Hub:
         """What a client asked for was not done; the client is told where it waits, and so is who counts."""
         if events.listeners:
             events.publish(events.MessageRefused(where, type(exc).__name__))
-
-
-def type_name(kind: type[Channel]) -> str:
-    return kind.__qualname__

@@ -1,4 +1,4 @@
-"""What processes tell each other about a topic that is not kept: broadcasts, `tell`, who is there. Pure.
+"""What processes tell each other and no log holds: broadcasts, `tell`, who is there, that a log is gone. Pure.
 
 A note is a JSON array: its kind, the node that wrote it, and what it says.
 """
@@ -14,6 +14,7 @@ import msgspec
 __all__ = [
     "BINARY",
     "BROADCAST",
+    "CLEARED",
     "DISCONNECT",
     "PRESENCE",
     "RELAY",
@@ -30,6 +31,8 @@ BINARY: Final = "B"
 """event, payload: base64"""
 TELL: Final = "t"
 """message"""
+CLEARED: Final = "c"
+"""nothing: the log that was there is gone"""
 DISCONNECT: Final = "d"
 """user id"""
 PRESENCE: Final = "p"

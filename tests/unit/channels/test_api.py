@@ -157,6 +157,34 @@ async def test_a_topic_that_is_cleared_has_no_past(channels: Channels) -> None:
         await channels.history(TOPIC, after=position)
 
 
+async def test_members_in_other_processes_hear_of_a_clear_before_the_next_message() -> None:
+    bus = Bus()
+    async with (
+        Channels(bus.first, [Room, Loose]) as one,
+        Channels(bus.driver(), [Room, Loose]) as other,
+        ChannelClient(other) as bob,
+    ):
+        position = await one.publish(TOPIC, "m", {"n": 1})
+        room = await bob.join(TOPIC)
+        assert await one.clear(TOPIC) is True
+        await bob.until(lambda: room.ended == "phx_error", "the end")
+        again = await bob.join(TOPIC, {"since": position})
+        assert again.reply.response["reason"] == "history_lost"
+        assert not again.received
+        followed = len(bus.first.batches)
+        assert await one.clear(TOPIC) is False  # there was nothing: nobody is told
+        assert len(bus.first.batches) == followed + 1
+
+
+async def test_a_clear_has_happened_though_nobody_could_be_told() -> None:
+    bus = Bus()
+    async with Channels(bus.first, [Room, Loose]) as channels:
+        await channels.publish(TOPIC, "m", {"n": 1})
+        bus.first.fail = lambda op: isinstance(op, Send)
+        assert await channels.clear(TOPIC) is True
+        assert await channels.history(TOPIC) == []
+
+
 async def test_a_topic_without_history_has_none_to_ask_for(channels: Channels) -> None:
     asks: list[Any] = [
         channels.history("loose"),
