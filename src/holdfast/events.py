@@ -88,7 +88,7 @@ class ChannelCrashed(msgspec.Struct, frozen=True):
 class MessageRefused(msgspec.Struct, frozen=True):
     """What a client asked for was not done: the store failed, or a limit was reached where nobody can be told."""
 
-    where: str  # "join", "handle", "callback", ...
+    where: str  # "connect", "join", "handle", "callback", ...
     error: str
 
 

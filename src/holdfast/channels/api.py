@@ -65,7 +65,8 @@ class Channels:
         channels: the `Channel` classes. Of several whose patterns fit a topic the
             first serves it; one that names it exactly goes before.
         connect: asked about every connection: answers the `User`, or None for
-            nobody in particular, or raises `Refuse`.
+            nobody in particular, or raises `Refuse`. A `StoreError` out of it is a
+            503: the client tries again.
         namespace: keeps applications apart in one store.
         origins: whose pages may connect: None, those of the host that is asked;
             ``"*"``, all; or a list such as ``["https://alice.example"]``. Who

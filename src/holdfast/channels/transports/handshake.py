@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from holdfast.channels.channel import Connect, Refuse, User
 from holdfast.channels.transports import query
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, StoreError
 
 if TYPE_CHECKING:
     from holdfast.channels.api import Channels
@@ -46,7 +46,7 @@ async def authenticate(channels: Channels, scope: Mapping[str, Any]) -> User | N
     """Who is connecting, as `connect` says.
 
     Raises:
-        Denied: it may not; 503 where there is no room or nothing is open.
+        Denied: it may not; 503 where there is no room, nothing is open, or `connect` met a store that is away.
     """
     check_room(channels)
     headers = headers_of(scope)
@@ -121,6 +121,11 @@ async def _asked(channels: Channels, connect: Connect) -> User | None:
         raise Denied(403) from exc
     except Denied:
         raise
+    except (
+        StoreError
+    ) as exc:  # a session, or the user, could not be looked up: nothing is wrong with the application
+        channels.hub.unavailable("connect", exc)
+        raise Denied(503) from exc
     except Exception as exc:
         asyncio.get_running_loop().call_exception_handler(
             {"message": "channels: connect failed", "exception": exc}

@@ -117,6 +117,7 @@ class LongPoll:
         try:
             await self._channels.hub.listen()  # for what other processes are asked on its behalf
         except StoreError as exc:
+            self._channels.hub.unavailable("connect", exc)
             raise Denied(503) from exc
         session = self.sessions.make(user, address)
         return Answer(410, self.sessions.token(session), [])

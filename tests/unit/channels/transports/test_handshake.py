@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from tests.unit.channels.transports.lab import Room, scope_of
+from tests.unit.channels.transports.lab import Browser, Connection, Room, scope_of
 
+from holdfast import events
 from holdfast.channels import Channels, Connect, Limits, Refuse, User
 from holdfast.channels.transports.handshake import Denied, authenticate, subprotocol
+from holdfast.errors import StoreUnavailable
 
 
 async def status(channels: Channels, **scope: Any) -> int:
@@ -167,6 +169,29 @@ async def test_a_connect_that_fails_is_the_application_s_to_hear_of_and_500_to_t
             assert await status(channels, query="vsn=2.0.0&token=secret") == 500
     assert [type(each["exception"]) for each in told] == [KeyError, TypeError]
     assert "secret" not in str(told)
+
+
+async def test_a_connect_that_meets_a_store_that_is_away_is_503_and_nobody_s_crash() -> None:
+    crashes: list[Any] = []
+    told: list[events.Event] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: crashes.append(context))
+
+    async def connect(asked: Connect) -> User:
+        raise StoreUnavailable("get 'session:1': away")
+
+    async with Channels("memory://", [Room], connect=connect) as channels:
+        stop = events.subscribe(told.append)
+        try:
+            assert await status(channels) == 503
+            wire = Connection(channels)
+            async with wire as sent:
+                (start, _) = await sent.got(2)
+            assert start["status"] == 503
+            assert (await Browser(channels).get()).said == {"status": 500}  # the one that its clients know
+        finally:
+            stop()
+    assert told == [events.MessageRefused("connect", "StoreUnavailable")] * 3
+    assert not crashes
 
 
 async def test_so_many_connections_and_no_more() -> None:

@@ -1,15 +1,19 @@
 import asyncio
 import base64
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 import pytest
+from tests.unit.channels.bus import Bus
 from tests.unit.channels.transports import lab
 from tests.unit.channels.transports.lab import Browser, Room
 
+from holdfast import events
 from holdfast.channels import Channels, Connect, Limits, Refuse, User
 from holdfast.channels.transports import sessions
 from holdfast.channels.transports.asgi import endpoint
+from holdfast.errors import StoreUnavailable
 
 JOIN = '["1","1","room:a","phx_join",{}]'
 HEARTBEAT = '[null,"9","phoenix","heartbeat",{}]'
@@ -157,6 +161,23 @@ async def test_an_application_s_own_token_begins_a_session_and_is_connect_s() ->
         # npm's client appends its session behind the application's parameter of the same name.
         answer = await browser.ask("GET", f"token={jwt}&vsn=2.0.0&token={browser.token}")
         assert answer.status == 204
+
+
+async def test_a_session_that_cannot_hear_of_others_is_not_made_and_that_is_counted() -> None:
+    told: list[events.Event] = []
+    bus = Bus()
+    async with Channels(bus.first, [Room]) as channels:
+
+        async def subscribe(listener: Any) -> Any:
+            raise StoreUnavailable("away")
+
+        bus.first.subscribe = subscribe  # type: ignore[method-assign]
+        stop = events.subscribe(told.append)
+        try:
+            assert (await Browser(endpoint(channels, window=WINDOW)).get()).said == {"status": 500}
+        finally:
+            stop()
+    assert events.MessageRefused("connect", "StoreUnavailable") in told
 
 
 async def test_a_poll_for_a_session_that_is_gone_makes_every_client_connect_anew(browser: Browser) -> None:
