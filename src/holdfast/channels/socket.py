@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from holdfast.channels.hub import Hub
     from holdfast.channels.routing import Route
 
-__all__ = ["AWAY", "BAD_DATA", "BAD_FRAME", "RESTART", "TOO_BIG", "TOO_SLOW", "Socket"]
+__all__ = ["AWAY", "BAD_DATA", "BAD_FRAME", "RESTART", "SMALLEST", "TOO_BIG", "TOO_SLOW", "Socket"]
+
+SMALLEST: Final = 100
+"""Bytes that a kept message takes at least, with its marks."""
 
 # Close codes (RFC 6455, 7.4.1, and IANA's registry). Never 1000: clients before
 # npm phoenix 1.8.16 take that for the end and do not come back.
@@ -107,11 +110,15 @@ class Socket:
     def send_past(self, frames: list[Frame]) -> None:
         """What a joiner gets first. It comes at once, and however much it is, that says nothing of its reader.
 
-        A reader that has more waiting than it may is granted nothing on top.
+        Those of several topics add up, to as much as one may be at most; of what
+        was granted before, no more can be left than waits.
         """
-        waiting = self.unread
-        if waiting <= self.hub.limits.unread:
-            self.granted = waiting + sum([len(frame.body) for frame in frames])
+        limits = self.hub.limits
+        left = min(self.granted, self.unread)
+        past = sum([len(frame.body) for frame in frames])
+        if not left or left + past <= limits.missed * limits.message:
+            left += past
+        self.granted = left
         self.send_all(frames)
 
     # --- for the transport to call ---

@@ -16,13 +16,13 @@ from holdfast import events
 from holdfast.channels.channel import User
 from holdfast.channels.hub import Hub
 from holdfast.channels.protocol import Frame
-from holdfast.channels.socket import AWAY, BAD_DATA, TOO_BIG, TOO_SLOW, Socket
+from holdfast.channels.socket import AWAY, BAD_DATA, SMALLEST, TOO_BIG, TOO_SLOW, Socket
 from holdfast.channels.transports.fallback import as_text
 
 __all__ = ["MAX_LINES", "MAX_QUEUE", "PER_ADDRESS", "TOKEN", "Session", "Sessions"]
 
 MAX_QUEUE: Final = 10_000
-"""Messages that may wait for one client, however small."""
+"""Messages that may wait for one client, however small, beside those of a past."""
 MAX_LINES: Final = 100
 """Messages in one request of a client; those above are not looked at, as Phoenix does."""
 PER_ADDRESS: Final = 1_000
@@ -81,7 +81,11 @@ class Session(Socket):
             text = as_text(frame) if frame.binary else frame.text
             self._queue.append(text)
             self._waiting += len(text)
-        if self._waiting > self.hub.limits.unread + self.granted or len(self._queue) > MAX_QUEUE:
+        granted = self.granted
+        if (
+            self._waiting > self.hub.limits.unread + granted
+            or len(self._queue) > MAX_QUEUE + granted // SMALLEST
+        ):
             self._stalled()
         self._call()
 

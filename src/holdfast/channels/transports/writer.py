@@ -24,7 +24,7 @@ from holdfast import events
 from holdfast.channels.channel import User
 from holdfast.channels.hub import Hub
 from holdfast.channels.protocol import Frame
-from holdfast.channels.socket import RESTART, TOO_SLOW, Socket
+from holdfast.channels.socket import RESTART, SMALLEST, TOO_SLOW, Socket
 from holdfast.channels.stepping import ENDED, Driver, free, give_back, going_on
 
 __all__ = ["CLOSING", "MAX_FRAMES", "PATIENCE", "Send", "Writing"]
@@ -32,7 +32,7 @@ __all__ = ["CLOSING", "MAX_FRAMES", "PATIENCE", "Send", "Writing"]
 _current, _enter, _leave = asyncio.current_task, asyncio._enter_task, asyncio._leave_task
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 MAX_FRAMES: Final = 10_000
-"""Frames that may wait for one client, however small."""
+"""Frames that may wait for one client, however small, beside those of a past."""
 PATIENCE: Final = 20.0
 """Seconds that one `send` may take, twice that at most."""
 CLOSING: Final = 5.0
@@ -127,7 +127,11 @@ class Writing(Socket):
             self._queue.append(frame)
             self._waiting += len(frame.body)
         self._watch_over()
-        if self._waiting > self.hub.limits.unread + self.granted or len(self._queue) > MAX_FRAMES:
+        granted = self.granted
+        if (
+            self._waiting > self.hub.limits.unread + granted
+            or len(self._queue) > MAX_FRAMES + granted // SMALLEST
+        ):
             self._stalled()
 
     @property
