@@ -88,7 +88,15 @@ class TestOverAnEngineOfOnesOwn(ChannelsSuite):
         self.url = f"sqlite+aiosqlite:///{tmp_path / 'app.db'}"
 
     async def make_driver(self) -> Driver:
-        return SQLAlchemyDriver(engine=create_async_engine(self.url, poolclass=NullPool), poll=0.02)
+        # Without write-ahead logging readers keep writers waiting, and every commit syncs thrice: where the disk is
+        # busy, that takes longer than the 5 seconds which SQLite waits unless it is told otherwise.
+        engine = create_async_engine(self.url, poolclass=NullPool, connect_args={"timeout": 9})
+        event.listen(engine.sync_engine, "connect", _unsynced)
+        return SQLAlchemyDriver(engine=engine, poll=0.02)
+
+
+def _unsynced(connection: Any, record: Any) -> None:
+    connection.execute("PRAGMA synchronous=off").close()
 
 
 @asynccontextmanager

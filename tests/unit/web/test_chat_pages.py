@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -70,9 +71,11 @@ async def test_rooms_are_listed_the_latest_first_with_who_is_there(visitor: http
         gone = await two.join("chat_room:gone")
         await gone.leave()
         heard = channels.tail("another:topic", since="0~")
-        await anext(heard)  # somebody of this process is in there
+        async with asyncio.timeout(10):
+            await anext(heard)  # somebody of this process is in there
         assert {"another:topic", "chat_room:gone"} < {room.topic for room in channels.rooms()}
-        page = await visitor.get("/chat")
+        async with asyncio.timeout(10):
+            page = await visitor.get("/chat")
         await heard.aclose()  # type: ignore[attr-defined]
     assert rooms(page)[0] == ("/chat/fresh", "nothing said yet", "1 here")
     assert sorted(rooms(page)[1:]) == [
