@@ -18,7 +18,8 @@ MODULES = {
 
 WORDS = r"holdfast(\.errors|\.store|\.events)"
 """What everybody may speak: errors, events, and the words about stores."""
-PURE = r"__future__|abc|bisect|collections(\..*)?|copy|dataclasses|datetime|decimal|difflib|enum|functools|hashlib"
+PURE = r"__future__|abc|bisect|collections(\..*)?|contextlib|contextvars|copy|dataclasses|datetime"
+PURE += r"|decimal|difflib|enum|functools|hashlib"
 PURE += r"|importlib(\..*)?|itertools|json|math|operator|random|re|secrets|string|sys|time|types|typing|urllib\.parse"
 CONTRACT = r"holdfast\.persist\.(driver|migrations|waves|announcing)"
 TALK = r"holdfast\.channels\.(driver|migrations)"

@@ -10,7 +10,7 @@ waits makes no difference to what is shown.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,20 +21,12 @@ from holdfast.channels import notes, protocol
 from holdfast.channels.core import NOTHING, Core
 from holdfast.channels.counts import Counts
 from holdfast.channels.driver import (
-    Append,
-    Appended,
-    Changed,
-    Clear,
     Driver,
-    Edit,
-    Entry,
-    Erase,
-    Operation,
-    Outcome,
     Send,
     Subscription,
 )
 from holdfast.channels.follower import Follower
+from holdfast.channels.hearing import Hearing
 from holdfast.channels.joined import Joined
 from holdfast.channels.limits import Limits
 from holdfast.channels.presence import Presence
@@ -45,7 +37,7 @@ from holdfast.channels.room import Room
 from holdfast.channels.routing import Route, Routes
 from holdfast.channels.socket import AWAY, RESTART, Socket
 from holdfast.channels.stepping import Beginning
-from holdfast.errors import Closed, Overloaded, StoreError, StoreUnavailable
+from holdfast.errors import Closed, Overloaded, StoreError
 
 if TYPE_CHECKING:
     from holdfast.channels.api import Channels
@@ -83,8 +75,11 @@ class Hub:
         self.limits = limits
         self.lease = lease
         self.prefix = f"{namespace}:c:"
-        self._control = f"{namespace}:n:"
-        self.core = Core(driver, auto_migrate=auto_migrate, written=self._written, failed=self._failed)
+        self.control = f"{namespace}:n:"
+        self.hearing = Hearing(self)
+        self.core = Core(
+            driver, auto_migrate=auto_migrate, written=self.hearing.written, failed=self.hearing.failed
+        )
         self.run = self.core.run
         self.spawn = self.core.spawn
         self.node = notes.new_node()
@@ -278,9 +273,9 @@ class Hub:
 
     async def _begin(self) -> None:
         try:
-            subscription = await self.core.driver.subscribe(self)
+            subscription = await self.core.driver.subscribe(self.hearing)
             try:
-                await subscription.follow(self._control)
+                await subscription.follow(self.control)
             except BaseException:
                 await subscription.close()
                 raise
@@ -315,87 +310,6 @@ class Hub:
             joined.end("lost")
         self.drop(room)  # the next to join begins another, with the log as it is now
 
-    # --- what was written here ---
-
-    def _written(self, batch: Sequence[Operation], outcomes: Sequence[Outcome]) -> None:
-        rooms = self.rooms
-        for op, outcome in zip(batch, outcomes, strict=False):
-            room = rooms.get(op.key)
-            if type(outcome) is Appended:
-                self.counts.kept += not outcome.repeated
-            elif isinstance(outcome, StoreError):
-                self.publishing.failed((op,))
-            if room is None:
-                continue
-            if type(op) is Append and type(outcome) is Appended:
-                if not outcome.repeated:
-                    entry = Entry(outcome.offset, op.id, op.event, op.payload, outcome.at)
-                    room.follower.hear(outcome.epoch, outcome.offset, entry)
-            elif type(outcome) is Changed and outcome.entry.changed is not None:
-                room.follower.hear(outcome.epoch, outcome.entry.changed, outcome.entry, True)
-            elif type(op) is Clear and outcome is True:
-                room.follower.restart()
-            elif isinstance(outcome, StoreUnavailable) and outcome.maybe_applied:
-                self._doubted((op,))
-
-    def _failed(self, batch: Sequence[Operation], error: BaseException) -> None:
-        if not isinstance(error, StoreUnavailable) or error.maybe_applied:
-            self._doubted(batch)
-        self.publishing.failed(batch)
-
-    def _doubted(self, batch: Sequence[Operation]) -> None:
-        for op in batch:
-            if isinstance(op, Append | Edit | Erase):
-                room = self.rooms.get(op.key)
-                if room is not None and room.route.kept:
-                    room.follower.catch_up()
-
-    # --- what other processes say: `driver.Listener` ---
-
-    def kept(self, key: str, epoch: str, last: int, entry: Entry | None) -> None:
-        room = self.rooms.get(key)
-        if room is not None and room.route.kept:
-            room.follower.hear(epoch, last, entry, entry is not None and entry.changed == last)
-
-    def sent(self, key: str, data: bytes) -> None:
-        note = notes.read(data)
-        if note is None or note.node == self.node:
-            return
-        try:
-            if key == self._control:
-                self._controlled(note)
-            elif (room := self.rooms.get(key)) is not None:
-                self._noted(room, note)
-        except msgspec.MsgspecError:
-            pass  # another version's: not understood here, as in `notes.read`
-
-    def _controlled(self, note: notes.Note) -> None:
-        if note.kind == notes.DISCONNECT:
-            self.disconnect(msgspec.json.decode(note.first, type=str))
-        elif note.kind == notes.PRESENCE:
-            self.presence.hear(note.node, note.first)
-        elif note.kind == notes.RELAY and self.relayed is not None:
-            self.relayed(note)
-
-    def _noted(self, room: Room, note: notes.Note) -> None:
-        if note.kind == notes.TELL:
-            self.told(room, note.first)
-        elif note.kind == notes.BROADCAST:
-            event = msgspec.json.decode(note.first, type=str)
-            room.show(protocol.broadcast(protocol.tail(room.topic, event, bytes(note.second))))
-        elif note.kind == notes.BINARY:
-            event = msgspec.json.decode(note.first, type=str)
-            data = msgspec.json.decode(note.second, type=bytes)
-            room.show(protocol.binary_broadcast(room.topic, event, data))
-        elif note.kind == notes.CLEARED and room.route.kept:
-            room.follower.catch_up()
-
-    def lost(self) -> None:
-        for room in list(self.rooms.values()):
-            if room.route.kept:
-                room.follower.catch_up()
-        self.presence.lost()
-
     # --- what is said to others ---
 
     def told(self, room: Room, message: bytes | msgspec.Raw) -> None:
@@ -409,7 +323,7 @@ class Hub:
         if not self.shared:
             return NOTHING
         data = notes.write(kind, self.node, *says)
-        return self.core.send(Send(self._control if key is None else key, data), len(data))
+        return self.core.send(Send(self.control if key is None else key, data), len(data))
 
     # --- what went wrong ---
 

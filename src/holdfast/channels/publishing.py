@@ -132,7 +132,7 @@ class Publishing:
 
     def forget(self) -> None:
         """What waited on an event loop that has ended."""
-        self._behind.clear()
+        self._behind = Behind(self._hub)
 
     async def drain(self) -> None:
         """Wait until everything that was shown is stored, or cannot be."""

@@ -258,8 +258,8 @@ async def test_an_echo_of_what_this_process_said_is_not_heard_again(channels: Ch
         room = await client.join(TOPIC)
         key = channels.hub.prefix + TOPIC
         for node in (channels.hub.node, "another"):
-            channels.hub.sent(key, notes.write(notes.TELL, node, 1))
-            channels.hub.sent(key, notes.write(notes.BROADCAST, node, "m", {}))
+            channels.hub.hearing.sent(key, notes.write(notes.TELL, node, 1))
+            channels.hub.hearing.sent(key, notes.write(notes.BROADCAST, node, "m", {}))
         await turns()
         assert sorted(each.event for each in room.received) == ["info", "m"]
 

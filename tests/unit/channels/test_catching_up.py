@@ -150,7 +150,7 @@ async def test_an_echo_of_a_cleared_log_is_not_shown_again() -> None:
         [entry] = (await bus.first.apply([Read(key, 1)]))[0].entries
         epoch = hub.rooms[key].epoch
         await one.clear(TOPIC)
-        hub.kept(key, epoch, 1, entry)
+        hub.hearing.kept(key, epoch, 1, entry)
         await say(one, 2)
         await client.until(lambda: len(room.received) >= 2, "both")
         assert numbers(room) == [1, 2]
@@ -183,7 +183,7 @@ async def test_what_is_announced_of_a_log_that_is_gone_is_looked_into_once() -> 
         room = await client.join(TOPIC)
         await say(one, 1)
         bus.first.batches.clear()
-        one.hub.kept(one.hub.prefix + TOPIC, "gone", 50, Entry(50, None, "said", b"{}", 0))
+        one.hub.hearing.kept(one.hub.prefix + TOPIC, "gone", 50, Entry(50, None, "said", b"{}", 0))
         await turns(100)
         assert len(bus.first.batches) == 1
         await say(one, 2)
@@ -200,7 +200,7 @@ async def test_a_log_of_another_epoch_that_was_announced_while_a_room_was_loaded
         driver.gate = lambda op: isinstance(op, Read)
         joining = asyncio.create_task(client.join(TOPIC))
         await driver.waiting.wait()
-        one.hub.kept(key, "other", 2, (await driver.apply_now([Read(key, 1)]))[0].entries[0])
+        one.hub.hearing.kept(key, "other", 2, (await driver.apply_now([Read(key, 1)]))[0].entries[0])
         await driver.apply_now([Clear(key), Append(key, "said", b'{"n":2}')])
         driver.open_gate()
         room = await joining

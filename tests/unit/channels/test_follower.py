@@ -43,7 +43,7 @@ async def test_what_is_announced_out_of_order_is_shown_in_order() -> None:
         driver.gate = lambda op: isinstance(op, Read)  # the log itself answers only later
         for at in (3, 2, 1):
             entry = Entry(at, None, "said", b'{"n":%d}' % at, 0)
-            hub.kept(key, stored[0].epoch, at, entry)
+            hub.hearing.kept(key, stored[0].epoch, at, entry)
         await client.until(lambda: len(room.received) == 3, "three")
         driver.open_gate()
         await channels.publish(TOPIC, "said", {"n": 4})
@@ -56,10 +56,10 @@ async def test_an_announcement_without_content_is_read_and_an_old_one_ignored() 
     async with Channels(driver, [Room]) as channels, ChannelClient(channels) as client:
         room = await client.join(TOPIC)
         stored = await store(driver, channels, *range(1200))
-        channels.hub.kept(channels.hub.prefix + TOPIC, stored[0].epoch, 1200, None)
+        channels.hub.hearing.kept(channels.hub.prefix + TOPIC, stored[0].epoch, 1200, None)
         await client.until(lambda: len(room.received) == 1200, "all")
-        channels.hub.kept(channels.hub.prefix + TOPIC, stored[0].epoch, 7, None)
-        channels.hub.lost()
+        channels.hub.hearing.kept(channels.hub.prefix + TOPIC, stored[0].epoch, 7, None)
+        channels.hub.hearing.lost()
         await channels.publish(TOPIC, "said", {"n": 1200})
         await client.until(lambda: len(room.received) >= 1201, "one more")
         assert numbers(room) == list(range(1201))
@@ -84,7 +84,7 @@ async def test_members_whose_past_is_gone_are_told_to_join_anew() -> None:
         key = channels.hub.prefix + TOPIC
         await GatedDriver.__mro__[1].apply(driver, [Clear(key)])  # type: ignore[attr-defined]
         [after] = await store(driver, channels, 1)
-        channels.hub.kept(key, after.epoch, 1, None)
+        channels.hub.hearing.kept(key, after.epoch, 1, None)
         await client.until(lambda: room.ended is not None, "the end of the stay")
         assert room.ended == "phx_error"
         again = await client.join(TOPIC, {"since": room.position})
@@ -98,7 +98,7 @@ async def test_a_store_that_is_away_is_asked_again_until_it_is_back() -> None:
         await store(driver, channels, 1)
         failures = iter([True] * 3 + [False] * 100)
         driver.fail = lambda op: isinstance(op, Read) and next(failures)
-        channels.hub.lost()
+        channels.hub.hearing.lost()
         assert (await room.receive("said"))["n"] == 1
 
 

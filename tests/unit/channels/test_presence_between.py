@@ -257,7 +257,7 @@ async def test_who_is_asked_answers_and_only_who_asked_takes_it() -> None:
 @pytest.mark.parametrize("data", [b'["p","x",7]', b'["p","x",{"kind":7}]', b'["d","x",7]', b"nothing"])
 async def test_what_another_version_says_is_passed_over(data: bytes) -> None:
     async with processes(Bus()) as [one, _], member(one, "ada"):
-        one.hub.sent("holdfast:n:", data)
+        one.hub.hearing.sent("holdfast:n:", data)
         assert known(one) == ["ada"]
 
 

@@ -73,7 +73,7 @@ async def test_a_room_that_waits_for_the_store_reads_on_as_soon_as_anything_is_k
         for n in range(3):  # as another process would
             await MemoryDriver.apply(driver, [Append(channels.hub.prefix + TOPIC, "said", b'{"n":%d}' % n)])
         driver.fail = lambda op: isinstance(op, Read)
-        channels.hub.lost()
+        channels.hub.hearing.lost()
         await waiting.wait()
         driver.fail = lambda op: False
         await channels.publish(TOPIC, "said", {"n": 3})

@@ -123,12 +123,12 @@ async def test_notes_for_others_and_of_other_versions_are_nobody_s_here(pair: Pa
         note({"new": "shape"}),
         note(True, {"new": "shape"}),
     ):
-        hub.sent(hub._control, msgspec.json.encode(each))
+        hub.hearing.sent(hub.control, msgspec.json.encode(each))
     assert asyncio.all_tasks() == tasks
     waiting = pair.polls[0]._relay._waiting[1] = asyncio.get_running_loop().create_future()
-    hub.sent(hub._control, msgspec.json.encode(note(False, ["somebody else", 1, 200, []])))
+    hub.hearing.sent(hub.control, msgspec.json.encode(note(False, ["somebody else", 1, 200, []])))
     assert not waiting.done()
-    hub.sent(hub._control, msgspec.json.encode(note(False, [hub.node, 1, 200, []])))
+    hub.hearing.sent(hub.control, msgspec.json.encode(note(False, [hub.node, 1, 200, []])))
     assert waiting.result().status == 200
 
 
