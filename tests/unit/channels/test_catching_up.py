@@ -82,7 +82,7 @@ async def test_what_was_lost_while_a_room_was_empty_is_read_by_the_first_to_come
         await client._topics[TOPIC].leave()
         bus.lose = lambda key: True
         await say(one, *range(2 * RING))
-        other.hub.lost()
+        other.hub.hearing.lost()
         await turns()
         room = await client.join(TOPIC, {"since": before})
         await client.until(lambda: len(room.received) >= 2 * RING, "all")
@@ -101,7 +101,7 @@ async def test_what_is_announced_while_a_room_is_loaded_is_not_missed(lost: bool
         bus.lose = lambda key: lost
         await say(one, 2)
         if lost:
-            other.hub.lost()
+            other.hub.hearing.lost()
         await turns()
         driver.open_gate()
         room = await joining
@@ -128,7 +128,7 @@ async def test_who_saw_a_message_elsewhere_is_told_of_its_change_though_it_came_
         else:
             await one.edit(TOPIC, seen, {"n": 11})
         await say(one, 2)
-        other.hub.lost()  # it reads all of it at once
+        other.hub.hearing.lost()  # it reads all of it at once
         await stays.until(
             lambda: bool(there.received) and there.received[-1].payload.get("n") == 2, "the last"
         )
@@ -164,7 +164,7 @@ async def test_a_log_that_is_cleared_while_it_is_read_is_read_again() -> None:
         await say(one, 1)
         driver: Any = bus.first
         driver.gate = lambda op: isinstance(op, Read)
-        one.hub.lost()
+        one.hub.hearing.lost()
         await driver.waiting.wait()
         key = one.hub.prefix + TOPIC
         await driver.apply_now([Append(key, "said", b'{"n":7}'), Clear(key)])
@@ -241,7 +241,7 @@ async def test_what_was_shown_before_it_was_stored_and_changed_elsewhere_since_i
             await other.remove(TOPIC, "two")
         else:
             await other.edit(TOPIC, "two", {"n": 22})
-        one.hub.lost()
+        one.hub.hearing.lost()
         bus.lose = lambda key: False
         await client.until(lambda: len(room.received) >= 3, "all")
         change = ("message_removed", None) if removed else ("message_edited", 22)
@@ -376,7 +376,7 @@ async def test_whatever_is_lost_delayed_and_doubled_every_reader_has_the_whole_i
             if lossy:  # whoever cannot be sure says so
                 await turns(4)
                 for each in all:
-                    each.hub.lost()
+                    each.hub.hearing.lost()
             for reader in readers:
                 if reader.room is not None:
                     reader.look()

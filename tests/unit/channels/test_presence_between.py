@@ -97,7 +97,7 @@ async def test_what_comes_twice_is_shown_once() -> None:
         assert len(shown.diffs) == 2
         async with member(one, "bob"):
             await shown.becomes("bob")
-            other.hub.lost()  # it asks, and hears what it knows
+            other.hub.hearing.lost()  # it asks, and hears what it knows
             await settled()
             shown.people()
             assert len(shown.diffs) == 3
@@ -108,7 +108,7 @@ async def test_a_state_that_comes_late_does_not_undo_what_came_after_it() -> Non
     async with processes(bus) as [one, other], member(one, "ada"), member(other):
         await settled()
         bus.held = []
-        other.hub.lost()  # asks
+        other.hub.hearing.lost()  # asks
         await settled()
         bus.release()
         late: list[Any] = []
@@ -159,7 +159,7 @@ async def test_a_large_state_goes_in_parts_and_is_taken_whole_or_not_at_all(
             part()
         await settled()
         assert known(other) == []  # not those of whom it heard
-        other.hub.lost()
+        other.hub.hearing.lost()
         await Shown(guest).becomes(*everybody)
 
 
