@@ -16,10 +16,16 @@
     │   ├── InvalidConversion     what is stored is not what was asked for
     │   ├── LockBusy              the lock was not free in time
     │   └── LockLost              the lock's lease ended under its holder
-    └── ChannelError
-        ├── TopicRefused          no channel serves the topic, or it keeps no history
-        ├── HistoryLost           what came after the position is no longer all there
-        └── MessageTooLarge       the payload is above the limit; nothing was kept or sent
+    ├── ChannelError
+    │   ├── TopicRefused          no channel serves the topic, or it keeps no history
+    │   ├── HistoryLost           what came after the position is no longer all there
+    │   └── MessageTooLarge       the payload is above the limit; nothing was kept or sent
+    └── WebmentionError
+        ├── StorageTooSmall       the storage cannot do this; the message names the protocol that can
+        ├── AddressRefused        the address is not one that may be connected to
+        ├── FetchFailed           no answer, or none that can be used; `transient` says whether later may be better
+        ├── MentionRefused        what somebody sent is no webmention of ours; the message is for the sender
+        └── UnknownMention        there is no mention with this id
 
 Wrong arguments are `ValueError` and `TypeError`, as everywhere in Python.
 """
@@ -30,24 +36,30 @@ import copy
 from typing import TypeVar
 
 __all__ = [
+    "AddressRefused",
     "ChannelError",
     "Closed",
     "DuplicateKey",
+    "FetchFailed",
     "HistoryLost",
     "HoldfastError",
     "InvalidConversion",
     "LockBusy",
     "LockLost",
+    "MentionRefused",
     "MessageTooLarge",
     "MissingExtra",
     "NotMigrated",
     "Overloaded",
     "PersistError",
+    "StorageTooSmall",
     "StoreError",
     "StoreMisconfigured",
     "StoreUnavailable",
     "TopicRefused",
+    "UnknownMention",
     "VersionConflict",
+    "WebmentionError",
 ]
 
 
@@ -133,6 +145,47 @@ class HistoryLost(ChannelError):
 
 class MessageTooLarge(ChannelError, ValueError):
     """The payload is above the limit; nothing was kept or sent."""
+
+
+class WebmentionError(HoldfastError):
+    """A fact about one mention, or about what it takes to send or receive it."""
+
+
+class StorageTooSmall(WebmentionError):
+    """The storage is a smaller one than this needs; the message names the protocol that has it."""
+
+
+class AddressRefused(WebmentionError):
+    """The network policy does not let this address be connected to."""
+
+
+class FetchFailed(WebmentionError):
+    """There was no answer, or none that can be used. `transient`: another try later may do better."""
+
+    transient: bool
+
+    def __init__(self, message: str, *, transient: bool = True) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+class MentionRefused(WebmentionError, ValueError):
+    """What was sent is no webmention for this site; the message may be shown to the sender.
+
+    `status` is HTTP's: 400, or 429 with the seconds of `retry_after`.
+    """
+
+    status: int
+    retry_after: int | None
+
+    def __init__(self, message: str, *, status: int = 400, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class UnknownMention(WebmentionError):
+    """There is no received mention with this id."""
 
 
 _E = TypeVar("_E", bound=BaseException)
