@@ -1,4 +1,7 @@
-"""The soak's figures: collected while it runs, written into docs/benchmarks.md when all of it is over."""
+"""The soak's figures: collected while it runs, written into docs/benchmarks.md when all of it is over.
+
+A run of a part of it replaces the rows that it measured, and leaves the others.
+"""
 
 import os
 import platform
@@ -7,6 +10,8 @@ from pathlib import Path
 
 SOAK = os.environ.get("HOLDFAST_SOAK") == "1"
 PAGE = Path(__file__).parents[3] / "docs" / "benchmarks.md"
+SECONDS = float(os.environ.get("HOLDFAST_SOAK_SECONDS", "60"))
+"""How long each proof of the soak goes on that could go on for ever."""
 FIRST, LAST = "<!-- soak -->", "<!-- /soak -->"
 _rows: list[tuple[str, str, str]] = []
 
@@ -20,11 +25,23 @@ def record(proof: str, engine: str, figures: str) -> None:
 def write() -> None:
     if not (SOAK and _rows):
         return
-    head = f"Printed by `make soak`, {date.today()}, CPython {platform.python_version()}, {os.cpu_count()} cores."
-    table = "\n".join(
-        ["| proof | engine | figures |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in _rows)]
-    )
+    python, cores = platform.python_version(), os.cpu_count()
+    head = f"Printed by `make soak`, last on {date.today()}, CPython {python}, {cores} cores."
     text = PAGE.read_text() if PAGE.exists() else f"# Benchmarks\n\n## Soak\n\n{FIRST}\n{LAST}\n"
     before, _, rest = text.partition(FIRST)
-    after = rest.partition(LAST)[2]
+    there, _, after = rest.partition(LAST)
+    rows = _there(there) | {row[:2]: row[2] for row in _rows}
+    table = "\n".join(
+        [
+            "| proof | engine | figures |",
+            "|---|---|---|",
+            *(f"| {proof} | {engine} | {said} |" for (proof, engine), said in rows.items()),
+        ]
+    )
     PAGE.write_text(f"{before}{FIRST}\n\n{head}\n\n{table}\n\n{LAST}{after}")
+
+
+def _there(text: str) -> dict[tuple[str, str], str]:
+    """The rows of a table that was written before, in their order."""
+    cells = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("|")]
+    return {(row[1], row[2]): "|".join(row[3:-1]) for row in cells[2:]}
