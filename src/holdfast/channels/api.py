@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -360,8 +359,10 @@ class Channels:
         key = self._kept(topic)
         cleared = bool(await self.hub.run(Clear(key)))
         if cleared:
-            with suppress(StoreError):
+            try:
                 await self.hub.note(key, notes.CLEARED)
+            except StoreError:
+                pass  # it has happened; others learn of it with the next message
         return cleared
 
     async def topics(self, prefix: str = "") -> AsyncIterator[TopicInfo]:
