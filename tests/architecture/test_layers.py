@@ -23,6 +23,8 @@ PURE += r"|decimal|difflib|enum|functools|hashlib"
 PURE += r"|importlib(\..*)?|itertools|json|math|operator|random|re|secrets|string|sys|time|types|typing|urllib\.parse"
 CONTRACT = r"holdfast\.persist\.(driver|migrations|waves|announcing)"
 TALK = r"holdfast\.channels\.(driver|migrations)"
+SHELF = r"holdfast\.webmention\.(driver|migrations|mentions|storage|pages)"
+MARKDOWN = r"markdown_it(\..*)?"
 
 # The first row whose pattern matches a module's name says what it may import.
 RULES: list[tuple[str, str]] = [
@@ -40,7 +42,7 @@ RULES: list[tuple[str, str]] = [
         r"holdfast\.persist\.(codec|keys|driver|migrations|waves|announcing)",
         rf"{PURE}|msgspec|{CONTRACT}|holdfast\.(errors|store)",
     ),
-    (r"holdfast\.persist\.registry", rf"{PURE}|msgspec|{CONTRACT}|holdfast\.(errors|store)"),
+    (r"holdfast\.persist\.registry", rf"{PURE}|msgspec|{CONTRACT}|holdfast\.(errors|registering|store)"),
     (
         r"holdfast\.persist\.drivers\.([a-z]+)(_.*|\..*)?",
         rf"{PURE}|.+|!holdfast|!asyncio\b|{WORDS}|holdfast|{CONTRACT}|holdfast\.engines(\.notes|\.\1(\..*)?)?"
@@ -54,7 +56,7 @@ RULES: list[tuple[str, str]] = [
         r"holdfast\.channels\.(protocol|recovery|frames|driver|migrations)",
         rf"{PURE}|base64|binascii|msgspec|{TALK}|holdfast\.channels\.(protocol|recovery|frames)|holdfast\.(errors|store)",
     ),
-    (r"holdfast\.channels\.registry", rf"{PURE}|msgspec|{TALK}|holdfast\.(errors|store)"),
+    (r"holdfast\.channels\.registry", rf"{PURE}|msgspec|{TALK}|holdfast\.(errors|registering|store)"),
     (
         r"holdfast\.channels\.drivers\.([a-z]+)(_.*|\..*)?",
         rf"{PURE}|.+|!holdfast|{WORDS}|holdfast|{TALK}|holdfast\.engines(\.notes|\.\1(\..*)?)?"
@@ -69,27 +71,56 @@ RULES: list[tuple[str, str]] = [
         rf"{PURE}|asyncio|base64|hmac|inspect|msgspec|{WORDS}|holdfast|holdfast\.coalesce"
         r"|holdfast\.channels(?!\.drivers)(\..*)?",
     ),
+    (
+        r"holdfast\.webmention\.(driver|migrations|mentions|storage|pages|urls|markup|link_header|discovery|links"
+        r"|verification|microformats|authorship|parsing|sanitising|rendering|formats|policy)",
+        rf"{PURE}|base64|binascii|html|ipaddress|msgspec|selectolax(\..*)?|nh3|{MARKDOWN}|{SHELF}"
+        r"|holdfast\.webmention\.(urls|markup|link_header|discovery|links|verification|microformats|authorship"
+        r"|parsing|sanitising|rendering|formats|policy)|holdfast\.(errors|store)",
+    ),
+    (
+        r"holdfast\.webmention\.registry",
+        rf"{PURE}|msgspec|{SHELF}|holdfast\.(errors|registering|store)",
+    ),
+    (
+        r"holdfast\.webmention\.drivers\.([a-z]+)(_.*|\..*)?",
+        rf"{PURE}|.+|!holdfast|{WORDS}|holdfast|{SHELF}|holdfast\.engines(\.notes|\.\1(\..*)?)?"
+        r"|holdfast\.webmention\.drivers\.\1(_.*|\..*)?",
+    ),
+    (
+        r"holdfast\.webmention\.(fetch|client|photos)(_.*)?",
+        rf"{PURE}|.+|!holdfast|{WORDS}|holdfast|holdfast\.webmention(?!\.drivers)(\..*)?",
+    ),
+    (
+        r"holdfast\.webmention(\..*)?",
+        rf"{PURE}|asyncio|base64|inspect|ipaddress|msgspec|{WORDS}|holdfast|holdfast\.registering"
+        r"|holdfast\.webmention(?!\.drivers)(\..*)?",
+    ),
+    (r"holdfast\.registering", rf"{PURE}|msgspec|holdfast\.(errors|store)"),
     (r"holdfast\.(asgi|settings)", rf"{PURE}|.+|!holdfast|holdfast\.(errors|store)"),
     (
         r"holdfast\.hold",
-        rf"{PURE}|.+|!holdfast|{WORDS}|holdfast\.asgi|holdfast\.(persist|channels)(\.driver)?",
+        rf"{PURE}|.+|!holdfast|{WORDS}|holdfast\.asgi|holdfast\.(persist|channels|webmention)(\.driver)?",
     ),
     (r"holdfast\.testing(\..*)?", r".+"),
     (
         r"holdfast\.(cli|web|__main__)(\..*)?",
-        rf"{PURE}|.+|!holdfast|{WORDS}|holdfast|holdfast\.(cli|web|settings|hold|asgi|persist|channels)(?!\.)|holdfast\.(cli|web)\..*"
-        r"|holdfast\.(persist|channels)\.(migrations|registry)|holdfast\.engines\.notes",
+        rf"{PURE}|.+|!holdfast|{WORDS}|holdfast|holdfast\.(cli|web|settings|hold|asgi|persist|channels|webmention)(?!\.)|holdfast\.(cli|web)\..*"
+        r"|holdfast\.(persist|channels|webmention)\.(migrations|registry)|holdfast\.engines\.notes",
     ),
 ]
 CLIENTS = {
-    "redis": r"holdfast\.engines\.redis.*|holdfast\.(persist|channels)\.drivers\.redis.*|holdfast\.testing\..*",
-    "hiredis": r"holdfast\.engines\.redis.*|holdfast\.(persist|channels)\.drivers\.redis.*",
-    "asyncpg": r"holdfast\.engines\.postgres.*|holdfast\.(persist|channels)\.drivers\.postgres.*|holdfast\.testing\..*",
-    "sqlite3": r"holdfast\.engines\.sqlite.*|holdfast\.(persist|channels)\.drivers\.sqlite.*",
-    "sqlalchemy": r"holdfast\.engines\.sqlalchemy.*|holdfast\.(persist|channels)\.drivers\.sqlalchemy.*",
+    "redis": r"holdfast\.engines\.redis.*|holdfast\.(persist|channels|webmention)\.drivers\.redis.*|holdfast\.testing\..*",
+    "hiredis": r"holdfast\.engines\.redis.*|holdfast\.(persist|channels|webmention)\.drivers\.redis.*",
+    "asyncpg": r"holdfast\.engines\.postgres.*|holdfast\.(persist|channels|webmention)\.drivers\.postgres.*|holdfast\.testing\..*",
+    "sqlite3": r"holdfast\.engines\.sqlite.*|holdfast\.(persist|channels|webmention)\.drivers\.sqlite.*",
+    "sqlalchemy": r"holdfast\.engines\.sqlalchemy.*|holdfast\.(persist|channels|webmention)\.drivers\.sqlalchemy.*",
     "starlette": r"holdfast\.web.*",
     "uvicorn": r"holdfast\.web.*|holdfast\.channels\.transports\.uvicorn",
     "websockets": r"holdfast\.channels\.transports\..*",
+    "aiohttp": r"holdfast\.webmention\.(fetch|client|photos).*",
+    "selectolax": r"holdfast\.webmention\.(markup|microformats|links|verification|discovery|parsing).*",
+    "nh3": r"holdfast\.webmention\.sanitising",
     "jinja2": r"holdfast\.web.*",
     "prometheus_client": r"holdfast\.web.*",
     "click": r"holdfast\.cli.*|holdfast\.__main__",
