@@ -4,6 +4,9 @@
 `PersistSuite`      every promise of a persist driver, as one pytest class
 `PersistModel`      the same as a dict and a clock, to judge made-up histories by
 `ChannelsSuite`     every promise of a channels driver, likewise
+`WebmentionSuite`   every promise of a webmention driver, likewise
+`StorageSuite`      what a storage of outgoing mentions has to do with four methods,
+`OutboxSuite`       and with all of them
 `ChannelClient`     a client of `Channels` without a socket
 `JoinRefused`       what its `join` raises where the answer is an error
 `faults`            drivers that delay, drop, fail the nth call, die mid-batch
@@ -32,17 +35,23 @@ if TYPE_CHECKING:
     from holdfast.testing.servers import PostgresServer as PostgresServer
     from holdfast.testing.servers import RedisServer as RedisServer
     from holdfast.testing.servers import ServerMissing as ServerMissing
+    from holdfast.testing.webmention_suite import OutboxSuite as OutboxSuite
+    from holdfast.testing.webmention_suite import StorageSuite as StorageSuite
+    from holdfast.testing.webmention_suite import WebmentionSuite as WebmentionSuite
 
 __all__ = [
     "ChannelClient",
     "ChannelsSuite",
     "JoinRefused",
     "ManualClock",
+    "OutboxSuite",
     "PersistModel",
     "PersistSuite",
     "PostgresServer",
     "RedisServer",
     "ServerMissing",
+    "StorageSuite",
+    "WebmentionSuite",
     "faults",
 ]
 
@@ -51,11 +60,14 @@ _HOMES = {
     "ChannelsSuite": "channels_suite",
     "JoinRefused": "channel_client",
     "ManualClock": "clock",
+    "OutboxSuite": "webmention_suite",
     "PersistModel": "persist.model",
     "PersistSuite": "persist_suite",
     "PostgresServer": "servers",
     "RedisServer": "servers",
     "ServerMissing": "servers",
+    "StorageSuite": "webmention_suite",
+    "WebmentionSuite": "webmention_suite",
 }
 
 

@@ -1,0 +1,1 @@
+"""The cases of `WebmentionSuite`, `StorageSuite` and `OutboxSuite`, one file per idea."""
