@@ -1,11 +1,11 @@
 """Every table of Holdfast as SQLAlchemy sees it, for the drivers and for tools that compare models with databases.
 
-The layouts are those of `persist.migrations`, `channels.migrations` and
-`engines.notes`, so that a database may be read through SQLAlchemy and through
-Holdfast's own drivers at once. They stand in one `metadata` because who leaves
-tables to Alembic, or keeps Alembic from them, means all of them. A database
-that has no layout there gets its tables from here, text as bytes: no collation
-then folds case or reorders a walk.
+The layouts are those of `persist.migrations`, `channels.migrations`,
+`webmention.migrations` and `engines.notes`, so that a database may be read
+through SQLAlchemy and through Holdfast's own drivers at once. They stand in one
+`metadata` because who leaves tables to Alembic, or keeps Alembic from them,
+means all of them. A database that has no layout there gets its tables from
+here, text as bytes: no collation then folds case or reorders a walk.
 """
 
 from __future__ import annotations
@@ -29,7 +29,18 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, oracle, postgresql, sqlite
 from sqlalchemy.types import TypeEngine
 
-__all__ = ["as_text", "ledger", "messages", "metadata", "notes", "takes_text", "topics", "values"]
+__all__ = [
+    "as_text",
+    "ledger",
+    "mention_tags",
+    "mentions",
+    "messages",
+    "metadata",
+    "notes",
+    "takes_text",
+    "topics",
+    "values",
+]
 
 metadata: Final = MetaData()
 """For Alembic and other tools; see docs/how-to/alembic.md."""
@@ -130,6 +141,37 @@ notes: Final = Table(
     Column("at", _whole(), nullable=False),
     sqlite_autoincrement=True,
 )
+
+mentions: Final = Table(
+    "holdfast_mentions",
+    metadata,
+    _numbered(),
+    Column("kind", _word(255), nullable=False),
+    Column("id", _word(200), nullable=False),
+    Column("revision", _whole(), nullable=False),
+    Column("due", _whole(), nullable=True),
+    Column("data", _json(), nullable=False),
+    UniqueConstraint("kind", "id"),
+    sqlite_autoincrement=True,
+)
+Index(
+    "holdfast_mentions_due",
+    mentions.c.kind,
+    mentions.c.due,
+    sqlite_where=mentions.c.due.is_not(None),
+    postgresql_where=mentions.c.due.is_not(None),
+)
+Index("holdfast_mentions_number", mentions.c.kind, mentions.c.number)
+
+mention_tags: Final = Table(
+    "holdfast_mention_tags",
+    metadata,
+    Column("kind", _word(255), primary_key=True, nullable=False),
+    Column("tag", _word(200), primary_key=True, nullable=False),
+    Column("number", _whole(), primary_key=True, nullable=False, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+Index("holdfast_mention_tags_number", mention_tags.c.number)
 
 ledger: Final = Table(
     "holdfast_migrations",
