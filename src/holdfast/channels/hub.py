@@ -87,6 +87,7 @@ class Hub:
         self.rooms: dict[str, Room] = {}  # by key
         self.sockets: dict[Socket, None] = {}
         self.begin: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None] | None]
+        self.later: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
         self.working: set[Joined] = set()  # those that have a task
         self.presence = Presence(self)
         self.publishing = Publishing(self)
@@ -112,7 +113,7 @@ class Hub:
         self.node = notes.new_node()
         self.counts = Counts()
         self._beginnings = Beginning(asyncio.get_running_loop())
-        self.begin = self._beginnings.begin
+        self.begin, self.later = self._beginnings.begin, asyncio.get_running_loop().create_task
         self.spawn(self.retention.work(), "holdfast channels retention")
 
     async def close(self) -> None:

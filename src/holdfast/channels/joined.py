@@ -105,7 +105,8 @@ class Joined:
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._busy = True
-        task = self.hub.begin(work)
+        # What waits for the store is a task from the start: to begin it here would be work done twice.
+        task = (self.hub.later if self.route.keep is True else self.hub.begin)(work)
         if self._busy:  # it may have begun, and ended, at once
             self._task = task
             self.hub.working.add(self)
