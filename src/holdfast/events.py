@@ -28,6 +28,7 @@ __all__ = [
     "Disconnected",
     "Event",
     "Listener",
+    "MentionReceived",
     "MessageRefused",
     "OperationApplied",
     "ReaderDropped",
@@ -98,6 +99,15 @@ class ReaderDropped(msgspec.Struct, frozen=True):
     unread: int  # bytes that waited for it
 
 
+class MentionReceived(msgspec.Struct, frozen=True):
+    """A mention that came in was verified, or is another than it was: changed, accepted, declined or gone."""
+
+    source_url: str
+    target_url: str
+    state: str  # "pending", "accepted", "declined" or "gone"
+    type: str  # "mention", "reply", "like", ...
+
+
 Event: TypeAlias = (
     BatchApplied
     | OperationApplied
@@ -107,6 +117,7 @@ Event: TypeAlias = (
     | ChannelCrashed
     | MessageRefused
     | ReaderDropped
+    | MentionReceived
 )
 Listener: TypeAlias = Callable[[Event], None]
 
