@@ -30,7 +30,7 @@ format: setup ## put the code into shape
 	$(BIN)/ruff format .
 
 soak: setup ## the full figures: kills and faults on every engine, into docs/benchmarks.md
-	HOLDFAST_SOAK=1 $(BIN)/python -m pytest -m soak --override-ini addopts= -q tests $(ARGS)
+	HOLDFAST_SOAK=1 $(BIN)/python -m pytest -m soak -q tests $(ARGS)
 
 bench: ## every speed figure, side by side with its peers, into docs/benchmarks.md
 	@sh tools/setup.sh $(BENCH_VENV) redis,postgres,sqlalchemy,serve bench/requirements.txt
