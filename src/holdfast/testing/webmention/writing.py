@@ -57,8 +57,8 @@ class WritingCases(SuiteCore):
 
     @case
     async def test_whoever_expects_no_version_overwrites(self, s: Subject) -> None:
-        await s.put("one", body(1))
-        await s.claim()
+        await s.put("one", body(1), wait=0)
+        assert ids(await s.claim()) == ["one"]
         assert (await s.put("one", body(2))).data == body(2)
         assert await s.drop("one")
 
