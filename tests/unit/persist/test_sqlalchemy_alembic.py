@@ -17,6 +17,8 @@ from holdfast.channels import registry as rooms
 from holdfast.persist.driver import Get, Set
 from holdfast.persist.drivers.sqlalchemy import SQLAlchemyDriver, metadata
 from holdfast.persist.registry import driver_for
+from holdfast.webmention import driver as shelf
+from holdfast.webmention import registry as mentions
 
 pytest.importorskip("alembic", reason="pip install alembic")
 
@@ -90,7 +92,7 @@ async def differences(url: str) -> list[Any]:
 
 async def migrated(url: str) -> None:
     """All of Holdfast's tables, made by Holdfast."""
-    for driver in (driver_for(url), rooms.driver_for(url)):
+    for driver in (driver_for(url), rooms.driver_for(url), mentions.driver_for(url)):
         await driver.open()
         await driver.migrate()
         await driver.close()
@@ -166,6 +168,7 @@ async def used(url: str) -> None:
     finally:
         await driver.close()
     await talked(url)
+    await mentioned(url)
 
 
 async def talked(url: str) -> None:
@@ -177,5 +180,16 @@ async def talked(url: str) -> None:
             (said,) = await driver.apply([talk.Append(f"{url}{turn}", "said", b"{}")])
             assert said.offset == 1
             assert await driver.apply([talk.Send(f"{url}{turn}", b"\0")]) == [None]
+    finally:
+        await driver.close()
+
+
+async def mentioned(url: str) -> None:
+    driver = mentions.driver_for(url)
+    await driver.open()
+    try:
+        assert list(await driver.pending()) == []
+        assert await driver.write([shelf.Put("n:m:o", url, b"{}", ("t",)), shelf.Drop("n:m:o", "none")])
+        assert [each.id for each in await driver.page("n:m:o", "t", newest=True, limit=1)] == [url]
     finally:
         await driver.close()

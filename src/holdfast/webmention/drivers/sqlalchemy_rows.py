@@ -72,7 +72,7 @@ class Rows:
         if first is None:
             return None
         due, now = first
-        return max(0, due - (process_ms() if now is None else now))
+        return max(0, int(due) - (process_ms() if now is None else int(now)))
 
     async def _documents(self, kind: str, statement: Executable, sought: dict[str, Any]) -> list[Document]:
         rows: list[Any] = []

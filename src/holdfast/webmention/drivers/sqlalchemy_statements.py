@@ -36,8 +36,8 @@ __all__ = ["Statements", "statements_for"]
 
 _KIND: Final[Any] = bindparam("kind")
 _LIMIT: Final = bindparam("rows", type_=Integer())
-_NUMBERS: Final = bindparam("numbers", expanding=True)
-_IDS: Final = bindparam("ids", expanding=True)
+_NUMBERS: Final[Any] = bindparam("numbers", expanding=True)
+_IDS: Final[Any] = bindparam("ids", expanding=True)
 _TAGGED: Final = exists().where(
     tags.c.kind == mentions.c.kind, tags.c.tag == bindparam("tag"), tags.c.number == mentions.c.number
 )
