@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from holdfast.webmention.client_caching import fresh_for, retry_after
-from holdfast.webmention.discovery import enough, find_endpoint
+from holdfast.webmention.discovery import Discovered, enough, find_endpoint
 from holdfast.webmention.fetch import Fetcher
 from holdfast.webmention.pages import Page, Web
 from holdfast.webmention.policy import NetworkPolicy
@@ -76,16 +76,12 @@ async def discover(
     """
     async with _lent(web, policy) as fetcher:
         page = await fetcher.get(target, enough=enough)
-    steps = [_asked_for(target, page)]
     if page.status >= 500 or page.status == 429:
-        steps.append("That is for another time, so its headers and its body were not looked at.")
-        return Discovery(None, page.url, tuple(steps), fresh_for=fresh_for(page, now()), page=page)
-    found = find_endpoint(page)
-    if page.cut and found.endpoint is None:
-        steps.append(f"Only the first {len(page.body)} bytes of the body were looked at.")
-    return Discovery(
-        found.endpoint, page.url, (*steps, *found.steps), found.where, fresh_for(page, now()), page
-    )
+        later = f"{page.url} answered {page.status}: that is for another time, so it was not looked through."
+        found = Discovered(None, None, (later,))
+    else:
+        found = find_endpoint(page)
+    return Discovery(found.endpoint, page.url, found.steps, found.where, fresh_for(page, now()), page)
 
 
 async def deliver(
@@ -127,16 +123,6 @@ async def _lent(web: Web | None, policy: NetworkPolicy | None) -> AsyncIterator[
         return
     async with Fetcher(policy) as fetcher:
         yield fetcher
-
-
-def _asked_for(target: str, page: Page) -> str:
-    """The first step: what was asked, and what answered."""
-    way = f"Asked for {target}"
-    if page.redirects:
-        count = len(page.redirects)
-        way += f", which led to {page.url} over {count} redirect{'s' if count > 1 else ''}"
-    kind = f" with {page.media_type}" if page.media_type else ""
-    return f"{way}: the answer was {page.status}{kind}."
 
 
 def _words(page: Page) -> str:

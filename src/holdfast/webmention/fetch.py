@@ -3,7 +3,8 @@
 =======================  ============================================================================
 the whole fetch          `deadline` seconds: names, connecting, redirects, the last byte of the body
 the body                 `max_bytes` after decompression; what is more is cut, which is no error
-the head                 64 KiB, 128 lines, 8190 bytes each
+the head                 64 KiB, 128 lines, 8190 bytes each; what is promised before it (1xx) included
+the wire                 twice the body: what chunks and compression add to an honest one
 redirects                `redirects`, each looked at by the policy anew
 connections              4 to one host and port; what is beyond waits, within its deadline
 =======================  ============================================================================
@@ -38,6 +39,7 @@ try:
 
     from holdfast.webmention.fetch_addresses import Resolve, SystemNames, connecting_to, guarded_connector
     from holdfast.webmention.fetch_bodies import ACCEPTED_CODINGS, Body
+    from holdfast.webmention.fetch_wire import MAX_HEAD_BYTES, bound_the_wire
 except ModuleNotFoundError as exc:
     if (exc.name or "").startswith("holdfast"):
         raise
@@ -47,7 +49,6 @@ __all__ = ["Fetcher"]
 
 USER_AGENT: Final = "Holdfast (Webmention)"
 _LOG: Final = logging.getLogger("holdfast.webmention")
-_MAX_HEAD_BYTES: Final = 1 << 16
 _MAX_ANSWER_BYTES: Final = 1 << 16  # to a POST: a sentence or a page with one
 _ANSWER_SECONDS: Final = 2.0  # that the body of such an answer is waited for
 _ONWARD: Final = {"GET": {301, 302, 303, 307, 308}, "POST": {307, 308}}
@@ -106,12 +107,16 @@ class Fetcher:
         if self._session is not None:
             return self
         if self.policy.allow:
-            _LOG.warning("fetches may connect to these besides the public internet: %s", ", ".join(self.policy.allow))
+            _LOG.warning(
+                "fetches may connect to these besides the public internet: %s", ", ".join(self.policy.allow)
+            )
         resolve = self._resolve
         if resolve is None:
             resolve = self._names = SystemNames()
+        connector = guarded_connector(self.policy, resolve, self._tls)
+        bound_the_wire(connector, self._max_bytes)
         self._session = aiohttp.ClientSession(
-            connector=guarded_connector(self.policy, resolve, self._tls),
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
@@ -213,9 +218,14 @@ class Fetcher:
             response = await self._session.request(
                 asked.method, target, headers=headers, data=asked.data, allow_redirects=False
             )
-        if response.status < 200 or sum(len(k) + len(v) + 4 for k, v in response.raw_headers) > _MAX_HEAD_BYTES:
+        if (
+            response.status < 200
+            or sum(len(k) + len(v) + 4 for k, v in response.raw_headers) > MAX_HEAD_BYTES
+        ):
             _let_go(response)
-            raise FetchFailed(f"{asked.method} {url!r}: the answer's head is none to be used", transient=False)
+            raise FetchFailed(
+                f"{asked.method} {url!r}: the answer's head is none to be used", transient=False
+            )
         return response
 
     async def _answer(

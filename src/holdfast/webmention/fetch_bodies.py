@@ -28,10 +28,14 @@ class Body:
 
     def __init__(self, what: str, codings: str, max_bytes: int) -> None:
         self._what = what  # for messages: which fetch this is
-        names = [name for part in codings.split(",") if (name := part.strip().lower()) not in ("", "identity")]
+        names = [
+            name for part in codings.split(",") if (name := part.strip().lower()) not in ("", "identity")
+        ]
         if len(names) > 1 or not {"gzip", "x-gzip", "deflate"}.issuperset(names):
             # One bomb in another is the only use of two.
-            raise FetchFailed(f"{self._what}: the answer is in an encoding that nobody asked for", transient=False)
+            raise FetchFailed(
+                f"{self._what}: the answer is in an encoding that nobody asked for", transient=False
+            )
         self.data = bytearray()
         self.cut = False  # whether there was more than may be kept
         self._max_bytes = max_bytes

@@ -141,7 +141,9 @@ def _host_and_port(url: str) -> tuple[str, int]:
     except ValueError as exc:
         raise AddressRefused("a URL that cannot be read is not fetched") from exc
     if parts.scheme not in ("http", "https"):
-        raise AddressRefused(f"a URL with the scheme {parts.scheme[:20]!r} is not fetched, only http and https")
+        raise AddressRefused(
+            f"a URL with the scheme {parts.scheme[:20]!r} is not fetched, only http and https"
+        )
     if "@" in parts.netloc:
         raise AddressRefused("a URL with a user name or a password is not fetched")
     if port == 0:
@@ -172,7 +174,9 @@ def _exception(entry: str) -> tuple[str, int]:
     """``host:port`` taken apart, or ValueError."""
     host, colon, port = entry.rpartition(":")
     if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
-        raise ValueError(f"allow {entry!r}: each exception is one host with one port, such as '127.0.0.1:8931'")
+        raise ValueError(
+            f"allow {entry!r}: each exception is one host with one port, such as '127.0.0.1:8931'"
+        )
     if host.startswith("[") and host.endswith("]"):
         return str(ipaddress.IPv6Address(host[1:-1])), int(port)
     if _ENDS_IN_A_NUMBER.search(host):

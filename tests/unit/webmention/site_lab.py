@@ -80,6 +80,7 @@ class Site:
     connections: int = 0
     open_now: int = 0
     most_open: int = 0
+    _stirred: asyncio.Event = field(default_factory=asyncio.Event)
 
     def url(self, path: str = "/", *, name: str | None = None) -> str:
         """By address, unless a name is given."""
@@ -115,13 +116,22 @@ class Site:
         self.answer(path, Reply(status=status, headers=[("Location", to)]))
         return self.url(path)
 
+    async def until(self, fact: Callable[[], bool]) -> None:
+        """Wait for a fact about connections and requests of this site."""
+        async with asyncio.timeout(10):
+            while not fact():
+                self._stirred.clear()
+                await self._stirred.wait()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self.open_now += 1
         self.most_open = max(self.most_open, self.open_now)
+        self._stirred.set()
         try:
             while (request := await _request(reader, writer)) is not None:
                 self.requests.append(request)
+                self._stirred.set()
                 reply = await self._answer_to(request)
                 if reply is None:
                     return
@@ -130,6 +140,7 @@ class Site:
             pass  # the other side had enough
         finally:
             self.open_now -= 1
+            self._stirred.set()
             writer.transport.abort()
 
     async def _answer_to(self, request: Request) -> Reply | None:
@@ -147,7 +158,9 @@ async def _request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     except asyncio.IncompleteReadError:
         return None
     method, path, _ = head[0].split(" ")
-    headers = {name.strip().lower(): value.strip() for name, _, value in (each.partition(":") for each in head[1:])}
+    headers = {
+        name.strip().lower(): value.strip() for name, _, value in (each.partition(":") for each in head[1:])
+    }
     body = await reader.readexactly(int(headers.get("content-length", 0)))
     return Request(method, path, headers, body, writer)
 
@@ -157,7 +170,7 @@ class Lab:
 
     def __init__(self) -> None:
         self.sites: list[Site] = []
-        self.names: dict[str, Sequence[str] | list[Sequence[str]]] = {}
+        self.names: dict[str, Sequence[Any]] = {}
         self.resolved: list[str] = []
         self._servers: list[asyncio.Server] = []
         self._serving: set[asyncio.Task[None]] = set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import socket
 import ssl
@@ -56,7 +55,9 @@ async def test_a_name_is_connected_to_at_its_address_with_the_name_as_host(lab: 
     assert lab.resolved == ["bob.example"]
 
 
-async def test_without_an_exception_nothing_on_this_machine_is_reached(lab: Lab, bob: Site, inner: Site) -> None:
+async def test_without_an_exception_nothing_on_this_machine_is_reached(
+    lab: Lab, bob: Site, inner: Site
+) -> None:
     lab.names |= {"local.example": ["127.0.0.1"]}
     port = bob.port
     async with lab.fetcher(NetworkPolicy()) as web:
@@ -78,9 +79,15 @@ async def test_without_an_exception_nothing_on_this_machine_is_reached(lab: Lab,
     assert (bob.connections, inner.connections) == (0, 0)
 
 
-async def test_a_name_with_mixed_answers_is_refused_whichever_comes_first(lab: Lab, bob: Site, inner: Site) -> None:
+async def test_a_name_with_mixed_answers_is_refused_whichever_comes_first(
+    lab: Lab, bob: Site, inner: Site
+) -> None:
     async with lab.fetcher(only(bob)) as web:
-        for answers in (["127.0.0.1", "127.0.0.3"], ["127.0.0.3", "127.0.0.1"], ["127.0.0.1", "::ffff:127.0.0.1"]):
+        for answers in (
+            ["127.0.0.1", "127.0.0.3"],
+            ["127.0.0.3", "127.0.0.1"],
+            ["127.0.0.1", "::ffff:127.0.0.1"],
+        ):
             lab.names["mixed.example"] = answers
             with pytest.raises(AddressRefused, match=r"mixed\.example"):
                 await web.get(f"http://mixed.example:{bob.port}/")
@@ -108,9 +115,7 @@ async def test_answers_are_not_remembered_beyond_the_connection(lab: Lab, bob: S
     async with lab.fetcher(only(bob)) as web:
         await web.get(f"http://rebind.example:{bob.port}/")
         bob.requests[0].writer.transport.abort()
-        async with asyncio.timeout(2):
-            while bob.open_now:
-                await asyncio.sleep(0)
+        await bob.until(lambda: not bob.open_now)
         with pytest.raises(AddressRefused):
             await web.get(f"http://rebind.example:{bob.port}/")
     assert (inner.connections, lab.resolved) == (0, ["rebind.example"] * 2)

@@ -46,7 +46,9 @@ def read(raw: bytes, coding: str, *, max_bytes: int = 1 << 20, step: int = 1000)
         ("deflate", naked(TEXT)),
     ],
 )
-def test_what_was_compressed_comes_back_in_whichever_pieces_it_arrives(coding: str, raw: bytes, step: int) -> None:
+def test_what_was_compressed_comes_back_in_whichever_pieces_it_arrives(
+    coding: str, raw: bytes, step: int
+) -> None:
     assert read(raw, coding, step=step) == (TEXT, False)
 
 
@@ -94,7 +96,9 @@ def test_a_broken_second_member_is_no_padding() -> None:
 
 def test_a_bomb_is_inflated_no_further_than_the_bound() -> None:
     squeeze = zlib.compressobj(wbits=31)
-    bomb = b"".join(squeeze.compress(b"\0" * (1 << 20)) for _ in range(200)) + squeeze.flush()  # 200 MiB in 200 KB
+    bomb = (
+        b"".join(squeeze.compress(b"\0" * (1 << 20)) for _ in range(200)) + squeeze.flush()
+    )  # 200 MiB in 200 KB
     tracemalloc.start()
     try:
         data, cut = read(bomb, "gzip", step=1 << 20)

@@ -256,8 +256,24 @@ def test_an_exception_in_ipv6_stands_in_brackets_and_has_one_spelling() -> None:
 
 @pytest.mark.parametrize(
     "entry",
-    ["*", "*:80", "127.0.0.1", "127.0.0.0/8:80", "127.0.0.1:*", "127.0.0.1:0", "127.0.0.1:70000", ":80", ""]
-    + ["127.1:80", "::1:80", "[::1]", "[nonsense]:80", "http://127.0.0.1:80", "*.example:80", "a b:80"],
+    [
+        "*",
+        "*:80",
+        "127.0.0.1",
+        "127.0.0.0/8:80",
+        "127.0.0.1:*",
+        "127.0.0.1:0",
+        "127.0.0.1:70000",
+        ":80",
+        "",
+        "127.1:80",
+        "::1:80",
+        "[::1]",
+        "[nonsense]:80",
+        "http://127.0.0.1:80",
+        "*.example:80",
+        "a b:80",
+    ],
 )
 def test_an_exception_that_is_not_one_host_with_one_port_is_a_value_error(entry: str) -> None:
     with pytest.raises(ValueError):
