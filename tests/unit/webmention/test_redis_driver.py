@@ -174,9 +174,10 @@ async def test_when_memory_is_full_nothing_of_a_write_is_kept_and_dropping_is_po
         await raw(driver, "CONFIG", "SET", "maxmemory", "0")
 
 
-async def test_a_replica_refuses_and_nothing_was_applied(server: RedisServer) -> None:
+async def test_a_replica_refuses_and_is_left_and_nothing_was_applied(server: RedisServer) -> None:
     async with opened(server.url) as driver:
         await driver.write([Put("n:m:o", "a", b"1")])
+        connection = await raw(driver, "CLIENT", "ID")
         await asyncio.to_thread(server.command, "REPLICAOF", "127.0.0.1", "1")
         with pytest.raises(StoreUnavailable) as caught:
             await driver.write([Put("n:m:o", "a", b"2")])
@@ -185,6 +186,7 @@ async def test_a_replica_refuses_and_nothing_was_applied(server: RedisServer) ->
         assert await until_it_answers(lambda: driver.write([Put("n:m:o", "a", b"3")]))
         document = await one(driver, "n:m:o", "a")
         assert (document.data, document.version) == (b"3", "1.2")
+        assert await raw(driver, "CLIENT", "ID") != connection, "elsewhere there may be a master"
 
 
 async def test_a_key_of_another_type_is_an_error_that_shows_no_value(driver: RedisDriver, kind: str) -> None:
