@@ -72,5 +72,5 @@ def bound_the_wire(connector: aiohttp.TCPConnector, max_bytes: int) -> None:
     """
     # Twice the body is what chunks of nine bytes take, and a body of the bound has its head and its compression.
     limit = 2 * max_bytes + 2 * MAX_HEAD_BYTES
-    counted: partial[ResponseHandler] = partial(_CountedResponses, loop=connector._loop, max_wire_bytes=limit)
-    connector._factory = counted
+    made: Any = partial(_CountedResponses, loop=connector._loop, max_wire_bytes=limit)
+    connector._factory = made

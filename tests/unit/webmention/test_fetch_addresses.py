@@ -271,6 +271,6 @@ async def test_tls_that_does_not_verify_is_no_option() -> None:
 
 
 async def test_a_site_without_tls_is_a_failure_where_https_was_asked_for(lab: Lab, bob: Site) -> None:
-    async with lab.fetcher(deadline=5) as web:
+    async with lab.fetcher(deadline=0.5) as web:
         with pytest.raises(FetchFailed):
             await web.get(bob.url(name="bob.example").replace("http:", "https:"))
