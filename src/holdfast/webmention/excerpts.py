@@ -15,26 +15,8 @@ MAX_NODES: Final = 20_000
 
 # fmt: off
 _BLOCK: Final = BLOCKS | frozenset({
-    "blockquote",
-    "body",
-    "dd",
-    "div",
-    "dl",
-    "dt",
-    "fieldset",
-    "form",
-    "hr",
-    "html",
-    "li",
-    "ol",
-    "p",
-    "pre",
-    "table",
-    "tbody",
-    "td",
-    "th",
-    "thead",
-    "ul",
+    "blockquote", "body", "dd", "div", "dl", "dt", "fieldset", "form", "hr", "html", "li", "ol", "p", "pre",
+    "table", "tbody", "td", "th", "thead", "ul",
 })
 # fmt: on
 _VOID: Final = frozenset(("br", "hr", "wbr"))
@@ -45,7 +27,8 @@ _END: Final = "…"
 def text_of(element: Element, *, max_chars: int = 2_000, max_nodes: int = MAX_NODES) -> str:
     """As a person reads it: white space is one space, a block a line, an image its `alt`. Cut off ones end in `…`."""
     writer = _Text(max_chars)
-    stack: list[Element | str | None] = [element]
+    # What was asked for is read, whatever it is: a `<title>` is no text of the page around it.
+    stack: list[Element | str | None] = list(reversed(element.children)) if element.tag in DROPPED else [element]
     for _ in range(max_nodes):
         if not stack or writer.full:
             break
@@ -72,7 +55,7 @@ def html_of(element: Element, *, max_chars: int = 2_000, max_markup: int = 16_00
     It ends after so many characters of text, or of everything.
     """
     out: list[str] = []
-    room, text_room = max_markup, max_chars
+    cut = False
     stack: list[Element | str | tuple[str]] = list(reversed(element.children))
     for _ in range(MAX_NODES):
         if not stack:
@@ -81,21 +64,24 @@ def html_of(element: Element, *, max_chars: int = 2_000, max_markup: int = 16_00
         if isinstance(node, tuple):
             out.append(node[0])
             continue
-        if room <= 0 or (not isinstance(node, str) and node.tag in DROPPED):
+        if cut or (not isinstance(node, str) and node.tag in DROPPED):
             continue
         if isinstance(node, str):
-            said = printable(node[:text_room])
+            cut = len(node) > max_chars
+            said = printable(node[:max_chars])
             piece, closing = escape(said, quote=False), ""
-            text_room -= len(said)
+            max_chars -= len(said)
         else:
             piece, closing = _tags(node)
-        if len(piece) > room or text_room <= 0:
-            piece, closing, room = (piece[:0] if len(piece) > room else piece) + _END, "", 0
+        max_markup -= len(piece) + len(closing)
+        if cut or max_markup < 0:
+            out.append((piece if max_markup >= 0 else "") + _END)
+            cut = True
+            continue
         out.append(piece)
-        room -= len(piece)
         if closing:
             stack.append((closing,))
-        if not isinstance(node, str) and room > 0 and node.tag not in _VOID:
+        if not isinstance(node, str) and node.tag not in _VOID:
             stack.extend(reversed(node.children))
     out.extend(each[0] for each in reversed(stack) if isinstance(each, tuple))
     return "".join(out)
@@ -130,17 +116,15 @@ class _Text:
             self._gap = " "
         if not words:
             return
-        said = " ".join(words)
-        if self._pieces and self._gap:
-            self._pieces.append(self._gap)
-            self._room -= 1
+        said = (self._gap if self._pieces else "") + " ".join(words)
         self._gap = " " if text[-1:].isspace() else ""
         if len(said) > self._room:
             said = said[: max(self._room - 1, 0)].rstrip() + _END
+            if not self._room:
+                self._pieces[-1] = self._pieces[-1][:-1]
             self.full = True
         self._pieces.append(said)
         self._room -= len(said)
-        self.full = self.full or self._room <= 1
 
     def line(self) -> None:
         self._gap = "\n"

@@ -18,12 +18,13 @@ from typing import Final
 
 from holdfast.webmention.markup import Element, Tree
 
-__all__ = ["MAX_CLASSES", "Item", "Link", "Microformats", "Value", "read"]
+__all__ = ["Item", "Link", "Microformats", "Value", "read", "words"]
 
 MAX_CLASSES: Final = 64
 """Of one element; whoever has more says nothing by it."""
 
 _NAME: Final = re.compile(r"(h|p|u|dt|e)-((?:[a-z0-9]{1,20}-)?[a-z]{1,30}(?:-[a-z]{1,30}){0,4})")
+_WORD: Final = re.compile(r"[^ \t\n\f\r]+")
 
 _CLASSIC_ROOTS: Final = {"hentry": "h-entry", "vcard": "h-card"}
 _CLASSIC: Final = {
@@ -40,6 +41,7 @@ _CLASSIC: Final = {
 _LINKS: Final = {
     "a": "href",
     "area": "href",
+    "link": "href",
     "img": "src",
     "audio": "src",
     "video": "src",
@@ -53,26 +55,8 @@ _LINKS: Final = {
 
 # fmt: off
 _BLOCK: Final = frozenset({
-    "p",
-    "li",
-    "dd",
-    "dt",
-    "td",
-    "th",
-    "blockquote",
-    "figcaption",
-    "pre",
-    "div",
-    "section",
-    "article",
-    "main",
-    "body",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "h5",
-    "h6",
+    "p", "li", "dd", "dt", "td", "th", "blockquote", "figcaption", "pre", "div", "section", "article",
+    "main", "body", "h1", "h2", "h3", "h4", "h5", "h6",
 })
 # fmt: on
 
@@ -116,9 +100,7 @@ class Microformats:
 
     items: list[Item] = field(default_factory=list)  # every one, in document order, nested ones too
     links: list[Link] = field(default_factory=list)
-    rels: dict[str, list[Element]] = field(
-        default_factory=dict
-    )  # those of `author` and `me`, at most 20 each
+    rels: dict[str, list[Element]] = field(default_factory=dict)  # of `author` and `me`, at most 20 each
     metas: dict[str, str] = field(default_factory=dict)  # the first of each name or property
     title: Element | None = None
 
@@ -137,7 +119,7 @@ def read(tree: Tree) -> Microformats:
         attributes = element.attributes
         if attributes:
             if classes := attributes.get("class"):
-                item = _noted(found, element, classes.split(None, MAX_CLASSES)[:MAX_CLASSES], item)
+                item = _noted(found, element, words(classes), item)
             _gather(found, element, item, block)
         if element.tag in _BLOCK:
             block = element
@@ -147,6 +129,11 @@ def read(tree: Tree) -> Microformats:
             (child, item, block) for child in reversed(element.children) if not isinstance(child, str)
         )
     return found
+
+
+def words(text: str) -> list[str]:
+    """Those of a class list or the like: between white space of ASCII, as HTML has it; not of a list without end."""
+    return _WORD.findall(text[: MAX_CLASSES * 64])[:MAX_CLASSES]
 
 
 def _gather(found: Microformats, element: Element, item: Item | None, block: Element) -> None:
@@ -160,7 +147,7 @@ def _gather(found: Microformats, element: Element, item: Item | None, block: Ele
         if key in ("author", "og:title", "article:published_time"):
             found.metas.setdefault(key, attributes.get("content") or "")
     if "rel" in attributes and tag in ("a", "link", "area"):
-        rels = attributes["rel"].lower().split(None, MAX_CLASSES)
+        rels = words(attributes["rel"].lower())
         for rel in ("author", "me"):
             if rel in rels and len(some := found.rels.setdefault(rel, [])) < 20:
                 some.append(element)

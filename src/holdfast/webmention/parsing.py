@@ -36,36 +36,11 @@ Rsvp: TypeAlias = Literal["yes", "no", "maybe", "interested"]
 
 # fmt: off
 _SPEAKING: Final = frozenset({
-    "h-entry",
-    "h-event",
-    "h-review",
-    "h-recipe",
-    "h-product",
-    "h-resume",
-    "h-listing",
-    "h-cite",
-    "h-item",
+    "h-entry", "h-event", "h-review", "h-recipe", "h-product", "h-resume", "h-listing", "h-item",
 })
-# fmt: on
-# fmt: off
 _CITED: Final = frozenset({
-    "in-reply-to",
-    "like-of",
-    "repost-of",
-    "bookmark-of",
-    "quotation-of",
-    "like",
-    "repost",
-    "bookmark",
-    "tag-of",
-    "follow-of",
-    "read-of",
-    "listen-of",
-    "watch-of",
-    "checkin",
-    "location",
-    "category",
-    "author",
+    "in-reply-to", "like-of", "repost-of", "bookmark-of", "quotation-of", "like", "repost", "bookmark",
+    "tag-of", "follow-of", "read-of", "listen-of", "watch-of", "checkin", "location", "category", "author",
 })
 # fmt: on
 """Properties whose items are what the item speaks of."""
@@ -124,7 +99,8 @@ def _links_to(page: Microformats, base: str, wanted: str) -> list[Link]:
     Resolving is what takes the time on a page of links: one that lacks the end
     of the target's path cannot lead there, unless it has no path itself.
     """
-    tail = wanted.rstrip("/").rpartition("/")[2].partition("%")[0].lower()
+    path = wanted.split("/", 3)[3:]  # none where the target is no URL
+    tail = path[0].rstrip("/").rpartition("/")[2].partition("%")[0].lower() if path else ""
     found: list[Link] = []
     for each in page.links:
         href = each.href

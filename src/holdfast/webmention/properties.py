@@ -13,7 +13,7 @@ from typing import Final
 
 from holdfast.webmention.excerpts import text_of
 from holdfast.webmention.markup import Element
-from holdfast.webmention.microformats import MAX_CLASSES, Item, Value
+from holdfast.webmention.microformats import Item, Value, words
 
 __all__ = ["MAX_VALUES", "name_of", "plain", "says", "time_of", "urls_of"]
 
@@ -132,7 +132,7 @@ def _pattern(element: Element) -> list[str]:
         if not stack or len(parts) == MAX_VALUES:
             break
         child = stack.pop()
-        classes = child.attributes.get("class", "").split(None, MAX_CLASSES) if child.attributes else []
+        classes = words(child.attributes.get("class", ""))
         if "value-title" in classes:
             parts.append(child.attributes.get("title") or "")
         elif "value" in classes:
@@ -177,4 +177,4 @@ def _only_children(element: Element, of: list[str] | None = None) -> Iterator[El
 
 
 def _is_item(element: Element) -> bool:
-    return any(word.startswith("h-") for word in element.attributes.get("class", "").split(None, MAX_CLASSES))
+    return any(word.startswith("h-") for word in words(element.attributes.get("class", "")))
