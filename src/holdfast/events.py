@@ -29,10 +29,12 @@ __all__ = [
     "Event",
     "Listener",
     "MentionReceived",
+    "MentionSent",
     "MessageRefused",
     "OperationApplied",
     "ReaderDropped",
     "Swept",
+    "WorkFailed",
     "listeners",
     "publish",
     "subscribe",
@@ -108,6 +110,21 @@ class MentionReceived(msgspec.Struct, frozen=True):
     type: str  # "mention", "reply", "like", ...
 
 
+class MentionSent(msgspec.Struct, frozen=True):
+    """An attempt to tell a target of a source ended, and what became of it is stored."""
+
+    source_url: str
+    target_url: str
+    status: str  # "sent", "not_found", "failed", or "pending": it is tried again
+
+
+class WorkFailed(msgspec.Struct, frozen=True):
+    """What goes on in the background failed for now, and is tried again in a while."""
+
+    where: str  # "outbox" or "inbox"
+    error: str  # class name of what was raised
+
+
 Event: TypeAlias = (
     BatchApplied
     | OperationApplied
@@ -118,6 +135,8 @@ Event: TypeAlias = (
     | MessageRefused
     | ReaderDropped
     | MentionReceived
+    | MentionSent
+    | WorkFailed
 )
 Listener: TypeAlias = Callable[[Event], None]
 
