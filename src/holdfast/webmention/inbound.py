@@ -6,17 +6,18 @@ import inspect
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Literal, TypeAlias, get_args
+from typing import TypeAlias, get_args
 
 from holdfast.errors import AddressRefused, MentionRefused
 from holdfast.webmention import lifecycle, urls
 from holdfast.webmention.driver import Driver
 from holdfast.webmention.inbox import Held, Inbox, InboxLimits, client_group, netloc, tag_of
 from holdfast.webmention.mentions import MentionType, ReceivedMention, Rule, State
+from holdfast.webmention.moderating import Moderator
 from holdfast.webmention.pages import Web
 from holdfast.webmention.policy import NetworkPolicy
 from holdfast.webmention.portraits import Portraits
-from holdfast.webmention.rules import Rulebook, Rules
+from holdfast.webmention.rules import Rulebook
 from holdfast.webmention.verifying import Accept, OnMention, Verifier
 from holdfast.webmention.working import Workers
 
@@ -72,6 +73,7 @@ class Inbound:
         self._verifier = Verifier(
             self._inbox, web, self._rulebook, self._portraits, accept=accept, on_mention=on_mention
         )
+        self._moderator = Moderator(self._inbox, self._rulebook, tell=self._verifier.tell)
         self._workers = Workers(self._inbox, self._verifier.process)
         # INVARIANT: what is being written just now, by the tags that limits count, is counted here.
         self._entering: Counter[str] = Counter()
@@ -235,13 +237,7 @@ class Inbound:
             UnknownMention: there is none with this id.
             MentionRefused: it was not verified, or is gone: there is nothing to show.
         """
-
-        def change(held: Held) -> Held:
-            if held.mention.state not in ("pending", "accepted", "declined") or held.mention.mention is None:
-                raise MentionRefused(f"accept {id!r}: it is {held.mention.state}", status=409)
-            return lifecycle.decided(held, "accepted", "accepted by a moderator", now=self._now())
-
-        return await self._decide(id, change)
+        return await self._moderator.accept(id)
 
     async def decline(self, id: str) -> ReceivedMention:
         """Show it no more, whatever its sender does; `accept` takes that back.
@@ -249,22 +245,23 @@ class Inbound:
         Raises:
             UnknownMention: there is none with this id.
         """
-        return await self._decide(
-            id,
-            lambda held: lifecycle.decided(held, "declined", "declined by a moderator", now=self._now()),
-        )
+        return await self._moderator.decline(id)
 
     async def block(self, pattern: str) -> Rule:
-        """Take nothing from there any more, and decline what is there already; see `rules` for patterns."""
-        rule = await self._rulebook.add("block", pattern)
-        await self._apply(rule, "declined", ("queued", "pending", "accepted"))
-        return rule
+        """Take nothing from there any more, and decline what is there already; see `rules` for patterns.
+
+        Raises:
+            ValueError: it is no pattern.
+        """
+        return await self._moderator.block(pattern)
 
     async def allow(self, pattern: str) -> Rule:
-        """Accept what comes from there without a moderator, and what waits for one already."""
-        rule = await self._rulebook.add("accept", pattern)
-        await self._apply(rule, "accepted", ("pending",))
-        return rule
+        """Accept what comes from there without a moderator, and what waits for one already.
+
+        Raises:
+            ValueError: it is no pattern.
+        """
+        return await self._moderator.allow(pattern)
 
     async def unblock(self, pattern: str) -> bool:
         """Forget the rule of this pattern, of either kind; whether there was one. What it decided stays decided."""
@@ -274,30 +271,6 @@ class Inbound:
         """All of them."""
         return (await self._rulebook.rules()).all
 
-    async def _decide(self, id: str, change: Callable[[Held], Held]) -> ReceivedMention:
-        before, after = await self._inbox.change(id, change)
-        await self._verifier.tell(before, after)
-        return after.mention
-
-    async def _apply(
-        self, rule: Rule, state: Literal["accepted", "declined"], states: tuple[State, ...]
-    ) -> None:
-        one = Rules([rule])
-        asked = one.blocked if rule.kind == "block" else one.accepted
-        blocked = (await self._rulebook.rules()).blocked
-        says = f"{'blocked' if state == 'declined' else 'accepted'} by a rule: {rule.pattern}"
-
-        def change(held: Held) -> Held:
-            fits = held.mention.state in states and asked(*_speakers(held, rule)) is not None
-            if not fits or (state == "accepted" and blocked(*_speakers(held, rule)) is not None):
-                return held
-            return lifecycle.decided(held, state, says, now=self._now())
-
-        for each in states:
-            found = [held async for held in self._inbox.each(tag_of(each)) if change(held) != held]
-            for held in found:
-                await self._decide(held.mention.id, change)
-
 
 _FULL = {
     "q": "mentions wait to be verified",
@@ -306,13 +279,6 @@ _FULL = {
     "s:p": "mentions wait for a moderator",
     "u:h": "mentions of this source's host wait for a moderator",
 }
-
-
-def _speakers(held: Held, rule: Rule) -> tuple[str | None, ...]:
-    """The URLs that a rule is held against: an author's, which anybody may write, blocks but accepts nobody."""
-    mention = held.mention
-    author = mention.mention.author.url if mention.mention is not None and rule.kind == "block" else None
-    return mention.source_url, author
 
 
 def _clean(target: str | None) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -47,7 +47,6 @@ _PROPERTIES: Final[Mapping[str, MentionType]] = {
     "bookmark-of": "bookmark",
     "rsvp": "rsvp",
 }
-Sort = Literal["created", "received", "published", "updated", "rsvp"]
 _RSVP = ("yes", "interested", "maybe", "no", None)
 
 
@@ -59,7 +58,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     since: float | None = None
     since_id: int | None = None
     types: frozenset[MentionType] | None = None  # None: all
-    sort: Sort = "created"
+    sort: str = "created"  # a name in `_KEYS`
     down: bool = True
     page: int = 0
     per_page: int = 20
@@ -78,7 +77,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
         properties = _all(pairs, "wm-property")
         types = frozenset(_PROPERTIES[each] for each in properties if each in _PROPERTIES)
         sort = last.get("sort-by") or "created"
-        if sort not in ("created", "received", "published", "updated", "rsvp"):
+        if sort not in _KEYS:
             raise ValueError("sort-by: created, received, published, updated or rsvp")
         direction = last.get("sort-dir") or "down"
         if direction not in ("up", "down"):
@@ -183,18 +182,7 @@ async def _found(inbound: Inbound, query: Query) -> list[ReceivedMention]:
             if some >= enough or read >= MOST or beyond:
                 break
     ordered = {mention.id: mention for mention in found}.values()
-    return sorted(ordered, key=_keys(query.sort), reverse=query.down)[start:end]
-
-
-def _keys(sort: Sort) -> Callable[[ReceivedMention], tuple[Any, ...]]:
-    """By what; the number decides between equals."""
-    if sort == "published":
-        return lambda each: (_time_of(each.mention.published if each.mention else None), each.number)
-    if sort == "updated":
-        return lambda each: (each.verified_at or 0.0, each.number)
-    if sort == "rsvp":
-        return lambda each: (-_RSVP.index(each.mention.rsvp if each.mention else None), each.number)
-    return lambda each: (each.number,)
+    return sorted(ordered, key=_KEYS[query.sort], reverse=query.down)[start:end]
 
 
 async def _count(inbound: Inbound, query: Query) -> Reply:
@@ -246,3 +234,17 @@ def _time_of(text: str | None) -> float:
         return _time(text) or 0.0
     except ValueError:
         return 0.0
+
+
+def _number_of(mention: ReceivedMention) -> tuple[Any, ...]:
+    return (mention.number,)
+
+
+# By what; the number decides between equals.
+_KEYS: Final[Mapping[str, Callable[[ReceivedMention], tuple[Any, ...]]]] = {
+    "created": _number_of,
+    "received": _number_of,
+    "published": lambda each: (_time_of(each.mention.published if each.mention else None), each.number),
+    "updated": lambda each: (each.verified_at or 0.0, each.number),
+    "rsvp": lambda each: (-_RSVP.index(each.mention.rsvp if each.mention else None), each.number),
+}

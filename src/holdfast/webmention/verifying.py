@@ -152,8 +152,8 @@ class Verifier:
             return early
         if urls.without_fragment(page.url) == urls.without_fragment(target):
             return Finding(found="absent", says="the source leads to the target itself")
-        reads = (_read, page, target)
-        where, parsed = await (asyncio.to_thread(*reads) if len(page.body) > LARGE else _now(*reads))
+        large = len(page.body) > LARGE
+        where, parsed = await asyncio.to_thread(_read, page, target) if large else _read(page, target)
         if where is None:
             if page.cut:  # what was not read may have it
                 return Finding(found="refused", says="the link is not in the part that is read")
@@ -201,9 +201,3 @@ def _read(page: Page, target: str) -> tuple[str | None, ParsedMention]:
     if where is None or page.media_type not in ("text/html", "application/xhtml+xml"):
         return where, ParsedMention(url=urls.clean(page.url))
     return where, parse_mention(body, page.url, target)
-
-
-async def _now(
-    read: Callable[[Page, str], tuple[str | None, ParsedMention]], page: Page, target: str
-) -> tuple[str | None, ParsedMention]:
-    return read(page, target)
