@@ -28,7 +28,9 @@ def text_of(element: Element, *, max_chars: int = 2_000, max_nodes: int = MAX_NO
     """As a person reads it: white space is one space, a block a line, an image its `alt`. Cut off ones end in `…`."""
     writer = _Text(max_chars)
     # What was asked for is read, whatever it is: a `<title>` is no text of the page around it.
-    stack: list[Element | str | None] = list(reversed(element.children)) if element.tag in DROPPED else [element]
+    stack: list[Element | str | None] = (
+        list(reversed(element.children)) if element.tag in DROPPED else [element]
+    )
     for _ in range(max_nodes):
         if not stack or writer.full:
             break

@@ -220,12 +220,17 @@ def _photo(url: str | None, photo: Callable[[str], str | None] | None) -> str:
     return (photo(url) or "") if photo else url
 
 
+# Of the years that can be written; with a zone a date of the last one may be later.
+_FIRST, _LAST = -62_135_596_800, 253_402_300_799
+
+
 def _timestamp(written: str | None) -> int | None:
     try:
         at = datetime.fromisoformat((written or "").strip())
-        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+        seconds = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError):
         return None
+    return seconds if _FIRST <= seconds <= _LAST else None
 
 
 def _at(seconds: float) -> str:
@@ -292,7 +297,7 @@ def _read(entry: dict[str, Any]) -> ReceivedMention | str:
     if not source or not target:
         return f"no http(s) {'source' if not source else 'target'}"
     said = entry["data"] if older else entry
-    at = _timestamp(_string(entry.get("verified_date" if older else "wm-received"))) or 0
+    at = max(_timestamp(_string(entry.get("verified_date" if older else "wm-received"))) or 0, 0)
     state: State = "pending" if entry.get("verified") is False else "accepted"
     return ReceivedMention(
         id=digest(source, target),

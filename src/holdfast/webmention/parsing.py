@@ -102,14 +102,19 @@ def _links_to(page: Microformats, base: str, wanted: str) -> list[Link]:
     path = wanted.split("/", 3)[3:]  # none where the target is no URL
     tail = path[0].rstrip("/").rpartition("/")[2].partition("%")[0].lower() if path else ""
     found: list[Link] = []
+    elsewhere: set[str] = set()
     for each in page.links:
         href = each.href
+        if href in elsewhere:
+            continue
         if tail in href.lower() or href.lstrip()[:1] in ("", ".", "?", "#") or not href.isascii():
             url = resolve(base, href)
-            if url is not None and without_fragment(url) == wanted:
-                found.append(each)
-                if len(found) == MAX_SPEAKERS:
-                    break
+            if url is None or without_fragment(url) != wanted:
+                elsewhere.add(href)
+                continue
+            found.append(each)
+            if len(found) == MAX_SPEAKERS:
+                break
     return found
 
 

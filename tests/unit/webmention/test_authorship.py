@@ -34,19 +34,23 @@ def test_an_entry_in_anything_but_a_feed_has_its_own_author_or_none() -> None:
 
 
 def test_an_author_may_be_no_more_than_a_name() -> None:
-    assert author('<div class="h-entry"><b class="p-author"> Alice\n Example </b></div>') == Author(name="Alice Example")
+    assert author('<div class="h-entry"><b class="p-author"> Alice\n Example </b></div>') == Author(
+        name="Alice Example"
+    )
 
 
 def test_an_author_may_be_no_more_than_an_address() -> None:
     html = '<div class="h-entry"><a class="u-author" href="/"></a></div>'
     assert author(html) == Author(url=HOME)
-    assert author(html.replace('<a class="u-author" href="/"></a>', f'<p class="p-author">{HOME}</p>')) == Author(
-        url=HOME
-    )
+    assert author(
+        html.replace('<a class="u-author" href="/"></a>', f'<p class="p-author">{HOME}</p>')
+    ) == Author(url=HOME)
 
 
 def test_a_named_link_is_a_name_and_an_address() -> None:
-    assert author('<div class="h-entry"><a class="p-author" href="/">Alice</a></div>') == Author(name="Alice", url=HOME)
+    assert author('<div class="h-entry"><a class="p-author" href="/">Alice</a></div>') == Author(
+        name="Alice", url=HOME
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +96,9 @@ def test_a_page_that_says_nothing_has_no_author() -> None:
     assert author("<p>words</p>") == Author()
 
 
-@pytest.mark.parametrize("url", ["javascript:alert(1)", "data:image/png;base64,xx", "https://a:b@alice.example/", "x" * 3_000])
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "data:image/png;base64,xx", "https://a:b@alice.example/", "x" * 3_000]
+)
 def test_addresses_and_photos_that_are_no_plain_http_are_left_out(url: str) -> None:
     html = f'<div class="h-entry"><p class="p-author h-card"><a class="u-url p-name" href="{url}">A</a>'
     assert author(html + f'<img class="u-photo" src="{url}"></p></div>') == Author(name="A")

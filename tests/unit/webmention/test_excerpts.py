@@ -13,7 +13,10 @@ def markup(html: str, max_chars: int = 2_000, max_markup: int = 16_000) -> str:
 
 
 def test_white_space_is_one_space_and_a_block_is_a_line() -> None:
-    assert said("<p>One\n   <b>two</b>,\tthree</p>\n\n<p>four<br>five</p>six") == "One two, three\nfour\nfive\nsix"
+    assert (
+        said("<p>One\n   <b>two</b>,\tthree</p>\n\n<p>four<br>five</p>six")
+        == "One two, three\nfour\nfive\nsix"
+    )
 
 
 def test_no_space_appears_where_none_stands() -> None:
@@ -53,7 +56,7 @@ def test_a_text_of_just_the_length_is_whole() -> None:
 
 
 def test_tags_that_are_let_through_are_written_and_balanced() -> None:
-    assert markup('<p class=x>a<b>c</p><h2>d</h2><font>e</font><br>&lt;f&gt;<script>g</script>') == (
+    assert markup("<p class=x>a<b>c</p><h2>d</h2><font>e</font><br>&lt;f&gt;<script>g</script>") == (
         "<p>a<b>c</b></p><div>d</div>e<br>&lt;f&gt;"
     )
 

@@ -45,7 +45,9 @@ def test_an_item_that_is_no_property_is_a_child() -> None:
 
 def test_what_only_resembles_a_microformat_is_none() -> None:
     assert items('<p class="h- H-ENTRY h-Entry hentry2 h-1 h-é h-entry\u00a0x x-h-entry">a</p>').items == []
-    item = only('<div class="h-entry"><p class="p- p-Name p_name u-1 pp-name dt e_content -p-name">a</p></div>')
+    item = only(
+        '<div class="h-entry"><p class="p- p-Name p_name u-1 pp-name dt e_content -p-name">a</p></div>'
+    )
     assert item.properties == {}
 
 
@@ -105,7 +107,9 @@ def test_rels_and_metas_are_those_that_name_an_author() -> None:
 
 
 def test_a_class_list_without_end_says_no_more_than_its_beginning() -> None:
-    names = " ".join("p-" + "abcdefghij"[i % 10] + "abcdefghij"[i // 10 % 10] + "x" * (i // 100) for i in range(1_000))
+    names = " ".join(
+        "p-" + "abcdefghij"[i % 10] + "abcdefghij"[i // 10 % 10] + "x" * (i // 100) for i in range(1_000)
+    )
     item = only(f'<div class="h-entry"><p class="{names}">a</p></div>')
     assert len(item.properties) <= 64
 

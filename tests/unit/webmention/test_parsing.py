@@ -55,7 +55,10 @@ def test_a_reply_says_all_of_itself() -> None:
         (f'<div class="u-like-of h-cite"><a class="u-url p-name" href="{TARGET}">x</a></div>', "like"),
         (f'<div class="p-in-reply-to h-cite"><a href="{TARGET}">x</a></div>', "reply"),
         (f'<link class="u-like-of" href="{TARGET}">', "like"),
-        (f'<a class="u-like-of" href="https://c.example/"></a><a class="u-like-of" href="{TARGET}">x</a>', "like"),
+        (
+            f'<a class="u-like-of" href="https://c.example/"></a><a class="u-like-of" href="{TARGET}">x</a>',
+            "like",
+        ),
         (f'<a class="u-like-of" href="HTTPS://BOB.example:443/post#part">x</a> {LINK}', "like"),
         (f'<a class="u-like-of" href="https://c.example/">x</a> {LINK}', "mention"),
         (f'<a class="u-in-reply-to" href="{TARGET}/more">x</a> {LINK}', "mention"),
@@ -69,19 +72,27 @@ def test_the_type_is_what_the_entry_says_of_the_target(html: str, kind: str) -> 
 
 @pytest.mark.parametrize("answer", ["yes", "no", "maybe", "interested"])
 def test_an_answer_to_an_invitation_is_of_its_own_type(answer: str) -> None:
-    said = parsed(entry(f'<data class="p-rsvp" value="{answer.upper()}">x</data><a class="u-in-reply-to" href="{TARGET}">'))
+    said = parsed(
+        entry(
+            f'<data class="p-rsvp" value="{answer.upper()}">x</data><a class="u-in-reply-to" href="{TARGET}">'
+        )
+    )
     assert (said.type, said.rsvp) == ("rsvp", answer)
 
 
 def test_an_answer_that_is_none_or_to_somebody_else_is_no_answer() -> None:
     said = parsed(entry(f'<b class="p-rsvp">perhaps</b><a class="u-in-reply-to" href="{TARGET}">'))
     assert (said.type, said.rsvp) == ("reply", None)
-    said = parsed(entry(f'<b class="p-rsvp">yes</b><a class="u-in-reply-to" href="https://c.example/"></a>{LINK}'))
+    said = parsed(
+        entry(f'<b class="p-rsvp">yes</b><a class="u-in-reply-to" href="https://c.example/"></a>{LINK}')
+    )
     assert (said.type, said.rsvp) == ("mention", None)
 
 
 def test_a_target_with_a_fragment_is_the_page_it_stands_in() -> None:
-    assert parsed(entry(f'<a class="u-like-of" href="{TARGET}">x</a>'), target=f"{TARGET}#part").type == "like"
+    assert (
+        parsed(entry(f'<a class="u-like-of" href="{TARGET}">x</a>'), target=f"{TARGET}#part").type == "like"
+    )
 
 
 def test_of_a_feed_the_entry_speaks_that_links_to_the_target() -> None:
@@ -94,7 +105,9 @@ def test_of_a_feed_the_entry_speaks_that_links_to_the_target() -> None:
 
 def test_of_a_feed_the_entry_speaks_first_that_says_what_it_is() -> None:
     first = f'<div class="h-entry"><p class="e-content">mentions {LINK}</p></div>'
-    second = f'<div class="h-entry"><p class="e-content">likes</p><a class="u-like-of" href="{TARGET}"></a></div>'
+    second = (
+        f'<div class="h-entry"><p class="e-content">likes</p><a class="u-like-of" href="{TARGET}"></a></div>'
+    )
     said = parsed(f'<div class="h-feed">{first}{second}</div>')
     assert (said.type, said.text) == ("like", "likes")
 
@@ -111,11 +124,17 @@ def test_a_comment_below_a_post_speaks_for_its_own_author() -> None:
 
 
 def test_a_comment_without_author_is_not_the_posts_authors() -> None:
-    said = parsed(entry(f'<b class="p-author">Alice</b><div class="p-comment h-cite"><p class="p-content">{LINK}</p></div>'))
+    said = parsed(
+        entry(
+            f'<b class="p-author">Alice</b><div class="p-comment h-cite"><p class="p-content">{LINK}</p></div>'
+        )
+    )
     assert said.author == Author()
 
 
-@pytest.mark.parametrize("kind", ["u-in-reply-to h-cite", "u-quotation-of h-cite", "h-cite", "u-like-of h-entry"])
+@pytest.mark.parametrize(
+    "kind", ["u-in-reply-to h-cite", "u-quotation-of h-cite", "h-cite", "u-like-of h-entry"]
+)
 def test_what_is_cited_does_not_speak(kind: str) -> None:
     cited = f'<div class="{kind}"><b class="p-author">Bob</b><a class="u-url" href="{TARGET}">x</a> his words</div>'
     said = parsed(entry(f'<b class="p-author">Alice</b>{cited}<p class="e-content">My words.</p>'))
@@ -135,8 +154,12 @@ def test_a_feed_that_links_from_beside_its_entries_speaks_by_none_of_them() -> N
 
 
 def test_the_entry_at_the_pages_own_address_stands_for_it() -> None:
-    entries = '<div class="h-entry"><p class="e-content">Other.</p><a class="u-url" href="/posts/2"></a></div>'
-    entries += '<div class="h-entry"><p class="e-content">This.</p><a class="u-url" href="/posts/1"></a></div>'
+    entries = (
+        '<div class="h-entry"><p class="e-content">Other.</p><a class="u-url" href="/posts/2"></a></div>'
+    )
+    entries += (
+        '<div class="h-entry"><p class="e-content">This.</p><a class="u-url" href="/posts/1"></a></div>'
+    )
     assert parsed(entries + LINK).text == "This."
 
 
@@ -211,7 +234,11 @@ def test_relative_links_are_those_of_the_base_that_the_page_names() -> None:
 
 
 def test_a_target_that_is_linked_relatively_is_found() -> None:
-    for target, href in (("https://alice.example/", "/"), ("https://alice.example/a/b", "../a/b"), (f"{SOURCE}?x", "?x")):
+    for target, href in (
+        ("https://alice.example/", "/"),
+        ("https://alice.example/a/b", "../a/b"),
+        (f"{SOURCE}?x", "?x"),
+    ):
         assert parsed(entry(f'<a class="u-like-of" href="{href}">x</a>'), target=target).type == "like"
 
 
@@ -221,7 +248,13 @@ def test_dates_that_are_none_are_left_out() -> None:
 
 
 def test_no_url_is_other_than_plain_http() -> None:
-    for href in ("javascript:alert(1)", "data:text/html,x", "https://u:p@x.example/", "ftp://x.example/", "http://["):
+    for href in (
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "https://u:p@x.example/",
+        "ftp://x.example/",
+        "http://[",
+    ):
         said = parsed(
             entry(
                 f'<a class="u-url" href="{href}">x</a><div class="p-author h-card">A<a class="u-url" href="{href}"></a>'
@@ -243,7 +276,9 @@ def test_bytes_are_read_in_the_charset_they_name() -> None:
 def test_what_is_no_text_is_left_out_and_can_be_kept() -> None:
     nasty = "a\0b\ud800c\u202ed"
     said = parsed(
-        entry(f'<b class="p-author">{nasty}</b><b class="p-name">x{nasty}</b><p class="e-content">{nasty}</p>{LINK}')
+        entry(
+            f'<b class="p-author">{nasty}</b><b class="p-name">x{nasty}</b><p class="e-content">{nasty}</p>{LINK}'
+        )
     )
     kept = msgspec.json.encode(said)
     assert not any(each in kept for each in (b"\\u0000", b"\\ud800", "\u202e".encode()))
@@ -259,7 +294,8 @@ def test_a_megabyte_of_anything_takes_no_second() -> None:
         "nested replies": '<div class="h-entry">' + '<div class="u-in-reply-to">' * 30_000 + LINK,
         "nested authors": f'<div class="h-entry">{LINK}' + '<div class="p-author h-card">' * 34_000,
         "nested contents": f'<div class="h-entry">{LINK}' + '<div class="e-content">' * 44_000,
-        "many cards": f'<div class="h-entry">{LINK}</div><a rel="author" href="/"></a>' + '<a class="h-card" href="/x">' * 37_000,
+        "many cards": f'<div class="h-entry">{LINK}</div><a rel="author" href="/"></a>'
+        + '<a class="h-card" href="/x">' * 37_000,
         "links to the target": LINK * 22_000,
         "links": '<a href="/post">x</a>' * 48_000,
         "class lists": ('<div class="' + "p-a u-b h-c " * 20 + '">') * 4_000,
@@ -290,4 +326,6 @@ def test_a_megabyte_of_anything_takes_no_second() -> None:
 def test_whatever_stands_there_it_ends_in_a_mention_that_can_be_kept(pieces: list[str]) -> None:
     said = parsed("".join(pieces))
     assert msgspec.json.decode(msgspec.json.encode(said), type=ParsedMention) == said
-    assert all(url is None or url.startswith("https://") for url in (said.url, said.author.url, said.author.photo))
+    assert all(
+        url is None or url.startswith("https://") for url in (said.url, said.author.url, said.author.photo)
+    )

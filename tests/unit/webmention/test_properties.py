@@ -66,9 +66,13 @@ def test_urls_are_read_as_the_tag_demands(html: str, said: list[str]) -> None:
         ('<time class="dt-x">2026-01-02</time>', "2026-01-02"),
         ('<abbr class="dt-x" title="2026-01-02">then</abbr>', "2026-01-02"),
         ('<data class="dt-x" value="2026-01-02 03:04">then</data>', "2026-01-02 03:04"),
-        ('<p class="dt-x"><b class="value">2026-01-02</b> at <b class="value">03:04</b></p>', "2026-01-02T03:04"),
         (
-            '<p class="dt-x"><i class="value">03:04:05</i> <i class="value">+01:00</i> <i class="value">2026-01-02</i></p>',
+            '<p class="dt-x"><b class="value">2026-01-02</b> at <b class="value">03:04</b></p>',
+            "2026-01-02T03:04",
+        ),
+        (
+            '<p class="dt-x"><i class="value">03:04:05</i> <i class="value">+01:00</i>'
+            ' <i class="value">2026-01-02</i></p>',
             "2026-01-02T03:04:05+01:00",
         ),
         ('<p class="dt-x"><time class="value" datetime="2026-01-02">2nd</time></p>', "2026-01-02"),
