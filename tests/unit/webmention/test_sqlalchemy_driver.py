@@ -47,6 +47,16 @@ class Remote(SQLiteDialect_aiosqlite):
         """SQLite has no FOR UPDATE; this holds all rows instead, from the beginning."""
         dbapi_connection.execute("BEGIN IMMEDIATE")
 
+    def on_connect(self) -> Any:
+        """Without syncing: on a busy disk that takes longer than the leases of the suite last."""
+        usual: Any = super().on_connect()
+
+        def connected(connection: Any) -> None:
+            usual(connection)
+            _unsynced(connection, None)
+
+        return connected
+
 
 dialects.register("remote.aiosqlite", __name__, "Remote")
 
