@@ -12,11 +12,12 @@ import asyncio
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 import msgspec
 
+from holdfast.errors import StoreError
 from holdfast.webmention.driver import Document
 from holdfast.webmention.inbox import Inbox, held_of, netloc
 
@@ -29,6 +30,7 @@ LEASE = 120.0  # seconds; above what one may wait in hand, and then need
 PATIENCE = 60.0  # seconds in hand after which a claim is let go: its lease is no longer sure to last
 LOOK = 1.0  # seconds after which, while some are under way, it is asked whether others are due
 PUT_BACK = 10.0  # seconds at least
+GOODBYE = 2.0  # seconds for giving back what was claimed
 
 Process: TypeAlias = Callable[[Document], Awaitable[None]]
 
@@ -49,7 +51,8 @@ class Workers:
         """Process what is due until nothing is, at most `limit`; how many.
 
         A failing store ends it, once what is under way has ended: leases run
-        out, and nothing is lost. Cancelled, it takes what is under way with it.
+        out, and nothing is lost. Cancelled, it gives back what is under way,
+        so that whoever comes next need not wait for the leases.
         """
         turn = _Turn(self, limit)
         try:
@@ -79,6 +82,15 @@ class Workers:
         at = self._inbox.now() + PUT_BACK * (1 + random.random())
         await self._inbox.put(msgspec.structs.replace(held_of(document), next_at=at), expect=document.version)
 
+    async def release(self, documents: Sequence[Document]) -> None:
+        """Let others have them now; whoever changed one meanwhile has decided when it is due."""
+        try:
+            async with asyncio.timeout(GOODBYE):
+                for document in documents:
+                    await self._inbox.put(held_of(document), expect=document.version)
+        except (StoreError, TimeoutError):
+            pass  # their leases end
+
     def start(self, document: Document, host: str) -> asyncio.Task[None]:
         self._busy.add(document.id)
         self._hosts[host] += 1
@@ -101,7 +113,7 @@ class _Turn:
 
     def __init__(self, workers: Workers, limit: int | None) -> None:
         self._workers, self._limit = workers, limit
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], Document] = {}
         self._hand: dict[str, deque[tuple[Document, float]]] = {}
         self.done = 0
         self.error: BaseException | None = None
@@ -113,21 +125,26 @@ class _Turn:
                 if claimed == 0 or self.error is not None:
                     break
                 continue
-            ended, self._running = await asyncio.wait(
-                self._running, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED
-            )
+            ended, _ = await asyncio.wait(self._running, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
             self._collect(ended)
-        for waiting in self._hand.values():  # another run has the places of these hosts
-            for document, _ in waiting:
-                await self._workers.put_back(document)
+        for document in self._in_hand():  # another run has the places of these hosts
+            await self._workers.put_back(document)
+        self._hand.clear()
 
     async def end(self) -> None:
-        """Leave nothing running."""
+        """Leave nothing running, and nothing claimed."""
         for task in self._running:
             task.cancel()
+        left = self._in_hand()
         if self._running:
             ended, _ = await asyncio.wait(self._running)
+            left += [self._running[task] for task in ended if task.cancelled()]
             self._collect(ended)
+        if left:
+            await self._workers.release(left)
+
+    def _in_hand(self) -> list[Document]:
+        return [document for waiting in self._hand.values() for document, _ in waiting]
 
     async def _fill(self) -> int:
         """Give every free place to somebody; how many were claimed anew."""
@@ -173,13 +190,14 @@ class _Turn:
                 del self._hand[host]
 
     def _start(self, document: Document, host: str) -> None:
-        self._running.add(self._workers.start(document, host))
+        self._running[self._workers.start(document, host)] = document
 
     def _collect(self, ended: set[asyncio.Task[None]]) -> None:
         for task in ended:
-            self.done += 1
+            del self._running[task]
             if task.cancelled():
                 continue
+            self.done += 1
             failed = task.exception()
             if failed is not None:
                 self.error = self.error or failed

@@ -177,6 +177,15 @@ async def test_two_processes_never_look_at_the_same_one() -> None:
 async def test_who_was_killed_loses_nothing_once_the_lease_has_ended() -> None:
     async with bench() as here:
         await here.add(3, "one.example")
+        assert len(await here.workers.claim(2)) == 2  # and was heard of no more
+        assert await here.workers.run() == 1
+        here.clock.at += working.LEASE
+        assert await here.workers.run() == 2
+
+
+async def test_who_is_stopped_gives_back_what_was_under_way_and_in_hand() -> None:
+    async with bench() as here:
+        await here.add(5, "one.example")
         here.open.clear()
         running = asyncio.ensure_future(here.workers.run())
         await here.until(2)
@@ -184,9 +193,23 @@ async def test_who_was_killed_loses_nothing_once_the_lease_has_ended() -> None:
         with pytest.raises(asyncio.CancelledError):
             await running
         here.open.set()
-        assert await Workers(here.inbox, here.process).run() == 0
-        here.clock.at += working.LEASE
-        assert await Workers(here.inbox, here.process).run() == 3
+        assert await here.driver.next_due("t:m:i") == 0
+        assert await Workers(here.inbox, here.process).run() == 5
+
+
+async def test_who_is_stopped_while_the_store_is_away_stops_all_the_same() -> None:
+    async with bench() as here:
+        await here.add(1, "hangs.example")
+        running = asyncio.ensure_future(here.workers.run())
+        await here.until(1)
+
+        async def away(*_: object) -> bool:
+            raise StoreUnavailable("write: away")
+
+        here.driver.write = away  # type: ignore[assignment, method-assign]
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
 
 
 async def test_a_store_that_fails_ends_it_after_the_others_have_ended() -> None:
