@@ -10,7 +10,7 @@ from holdfast.errors import MissingExtra
 from holdfast.webmention.tokens import END, START, TEXT, attributes, tokens, unescape
 from holdfast.webmention.urls import clean, resolve, same_site, without_fragment
 
-__all__ = ["LINKING", "Kind", "find_links", "html_links", "text_urls"]
+__all__ = ["LINKING", "PUNCTUATION", "Kind", "find_links", "html_links", "text_urls"]
 
 Kind: TypeAlias = Literal["html", "markdown", "text"]
 
@@ -29,6 +29,8 @@ LINKING: Final[dict[str, tuple[str, ...]]] = {
 _URL = re.compile(r"""(?<![a-zA-Z0-9+.-])https?://[^\s<>"'`\\^{|}]++""", re.IGNORECASE)
 _TRAILING = ".,;:!?*_~…"
 _PAIRS = {")": "(", "]": "["}
+PUNCTUATION: Final = frozenset(_TRAILING).union(_PAIRS)
+"""What at the end of a URL in a text may be the sentence's."""
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n.*?^(?:---|\.\.\.)[ \t]*$", re.DOTALL | re.MULTILINE)
 
 
@@ -50,7 +52,7 @@ def find_links(
     elif kind == "markdown":
         found = _markdown_links(content, base)
     elif kind == "text":
-        found = map(clean, text_urls(content))
+        found = (clean(url) for url, _ in text_urls(content))
     else:
         raise ValueError(f"kind must be 'html', 'markdown' or 'text', not {kind!r}")
     home = site if site is not None else resolve(base, "/") or base
@@ -91,17 +93,18 @@ def _is_property(found: dict[str, str]) -> bool:
     return any(each.startswith("u-") for each in found.get("class", "").split())
 
 
-def text_urls(text: str) -> Iterator[str]:
-    """The URLs in a text, without the punctuation of the sentence around them."""
+def text_urls(text: str) -> Iterator[tuple[str, str]]:
+    """The URLs in a text, each without the punctuation of the sentence around it, and as it stands there."""
     for found in _URL.finditer(text):
-        url = found[0]
-        while url:
-            last = url[-1]
-            opening = _PAIRS.get(last)
-            if last not in _TRAILING and not (opening and url.count(last) > url.count(opening)):
-                break
-            url = url[:-1]
-        yield url
+        said = found[0]
+        end = len(said)
+        # Closing brackets belong to the URL as far as it opens them.
+        surplus = {last: said.count(last) - said.count(first) for last, first in _PAIRS.items()}
+        while (last := said[end - 1]) in _TRAILING or surplus.get(last, 0) > 0:
+            end -= 1
+            if last in surplus:
+                surplus[last] -= 1
+        yield said[:end], said
 
 
 def _markdown_links(content: str, base: str) -> Iterator[str | None]:
@@ -115,7 +118,7 @@ def _markdown_links(content: str, base: str) -> Iterator[str | None]:
     silent = 0
     for kind, tag, raw in tokens(rendered):
         if kind == TEXT and not silent:
-            yield from map(clean, text_urls(unescape(raw)))
+            yield from (clean(url) for url, _ in text_urls(unescape(raw)))
         elif tag in ("a", "code", "pre"):
             silent = max(0, silent + (1 if kind == START else -1 if kind == END else 0))
         if kind == START and tag in LINKING:

@@ -212,8 +212,8 @@ def _authority(text: str, scheme: str) -> str | None:
 def _split_port(authority: str) -> tuple[str, str]:
     """Host (with its brackets) and port, as they stand there."""
     if authority.startswith("["):
-        host, _, port = authority.partition("]")
-        return (host + "]", port[1:]) if port[:1] in ("", ":") else ("", "")
+        host, closed, port = authority.partition("]")
+        return (host + "]", port[1:]) if closed and port[:1] in ("", ":") else ("", "")
     host, _, port = authority.partition(":")
     return host, port
 
@@ -240,6 +240,7 @@ def _host(host: str) -> str | None:
 
 
 def _punycode(label: str) -> str:
+    label.encode()  # a lone surrogate raises here; the codec below would take it
     return "xn--" + label.encode("punycode").decode("ascii")
 
 

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from holdfast.webmention.charsets import charset_of, decode
-from holdfast.webmention.links import LINKING, html_links, text_urls
+from holdfast.webmention.links import LINKING, PUNCTUATION, html_links, text_urls
 from holdfast.webmention.urls import clean
 
 __all__ = ["verify"]
@@ -50,7 +50,7 @@ def verify(source_body: bytes | str, media_type: str, target: str, *, base: str 
     if kind == "application/json" or kind.endswith("+json"):
         return _in_json(source_body, wanted)
     if kind.startswith("text/") or kind.endswith("+xml") or kind in _TEXTS:
-        return _in_text(_text(source_body, media_type), wanted)
+        return _in_text(_text(source_body, media_type), target, wanted)
     return None
 
 
@@ -88,5 +88,11 @@ def _strings(document: object) -> Iterator[tuple[str, str]]:
             waiting.extend((name, each) for each in reversed(value))
 
 
-def _in_text(text: str, wanted: str) -> str | None:
-    return "text" if any(clean(url) == wanted for url in text_urls(text)) else None
+def _in_text(text: str, target: str, wanted: str) -> str | None:
+    for url, said in text_urls(text):
+        if clean(url) == wanted:
+            return "text"
+        # A target that ends in a question mark is not found by cutting question marks off.
+        if said.startswith(target) and all(mark in PUNCTUATION for mark in said[len(target) :]):
+            return "text"
+    return None
