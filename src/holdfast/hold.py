@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeAlias
+from urllib.parse import quote
 
 from holdfast.asgi import serve_lifespan
 from holdfast.channels import Channel, Channels, Connect, User
@@ -14,6 +16,7 @@ from holdfast.errors import StoreMisconfigured
 from holdfast.persist import Persist
 from holdfast.persist.driver import Driver
 from holdfast.store import Health, Migration
+from holdfast.webmention import Webmention
 
 __all__ = ["Holdfast", "Lifespan"]
 
@@ -25,6 +28,9 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SOCKET = "/socket"
 """Where `Holdfast.asgi` serves the rooms: ``new Socket("/socket")``."""
+ENDPOINT = "/webmention"
+"""Where it takes mentions in."""
+_READING = re.compile(r"/api/(mentions(\.(json|jf2|html|atom))?|count|photo/[0-9a-f]{40})")
 
 
 class Holdfast:
@@ -43,6 +49,8 @@ class Holdfast:
         persist: a `Persist` of one's own, instead of one made from `store`.
         channels: the `Channel` classes of the rooms to serve, or a `Channels` of one's own.
         connect: who a socket's connection belongs to; see `Channels`.
+        site: the URL of one's site, ``"https://alice.example"``: mentions are sent from it and taken in for it.
+        webmention: a `Webmention` of one's own, instead of one made from `store` and `site`.
         auto_migrate: as for `Persist`.
     """
 
@@ -54,6 +62,8 @@ class Holdfast:
         persist: Persist | None = None,
         channels: Iterable[type[Channel]] | Channels | None = None,
         connect: Callable[[Connect], User | Awaitable[User | None] | None] | None = None,
+        webmention: Webmention | None = None,
+        site: str | None = None,
         auto_migrate: bool | None = None,
     ) -> None:
         self.persist = persist or Persist(store, namespace=namespace, auto_migrate=auto_migrate)
@@ -65,7 +75,14 @@ class Holdfast:
             channels = Channels(
                 store, channels, connect=connect, namespace=namespace, auto_migrate=auto_migrate
             )
+        if webmention is None and site is not None:
+            if not isinstance(store, str):
+                raise StoreMisconfigured(
+                    "Holdfast: a driver by hand serves persist alone; hand in webmention=Webmention(...)"
+                )
+            webmention = Webmention(store, site=site, namespace=namespace, auto_migrate=auto_migrate)
         self._channels = channels
+        self._webmention = webmention
         self._opened: AsyncExitStack | None = None
         self._lock = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None  # that `_lock` is for, and where it is open
@@ -79,6 +96,13 @@ class Holdfast:
         if self._channels is None:
             raise StoreMisconfigured("Holdfast: no channels; Holdfast(store, channels=[ChatRoom])")
         return self._channels
+
+    @property
+    def webmention(self) -> Webmention:
+        """The mentions; `StoreMisconfigured` where no site was named."""
+        if self._webmention is None:
+            raise StoreMisconfigured('Holdfast: no mentions; Holdfast(store, site="https://alice.example")')
+        return self._webmention
 
     @property
     def _turn(self) -> asyncio.Lock:
@@ -112,6 +136,8 @@ class Holdfast:
             await opened.enter_async_context(self.persist)
             if self._channels is not None:
                 await opened.enter_async_context(self._channels)
+            if self._webmention is not None:
+                await opened.enter_async_context(self._webmention)
             self._opened = opened.pop_all()
 
     async def _leave(self) -> None:
@@ -131,7 +157,10 @@ class Holdfast:
         return Lifespan(self, app_or_lifespan)
 
     def asgi(self, app: App) -> App:
-        """The app with the store open around it, and the rooms at ``/socket`` beside it.
+        """The app with the store open around it, the rooms at ``/socket`` and mentions at ``/webmention`` beside it.
+
+        With mentions, ``/api/mentions``, ``/api/count`` and ``/api/photo/…`` are
+        served too, and every answer of `app` names the endpoint in a `Link` header.
 
         Where the server sends lifespan events, the store opens at startup and
         closes at shutdown, whether `app` knows lifespan or not. Where none
@@ -145,12 +174,23 @@ class Holdfast:
                 return
             if self._users == 0 or self._loop is not asyncio.get_running_loop():
                 await self._open_by_use()
-            if self._channels is not None and _is_below(scope, SOCKET):
-                await self._channels(scope, receive, send)
-            else:
-                await app(scope, receive, send)
+            await self._served(app, scope)(scope, receive, send)
 
         return held
+
+    def _served(self, app: App, scope: Scope) -> App:
+        """What answers this: a capability under its path, else the app."""
+        root = scope.get("root_path", "")
+        asked = scope["path"].removeprefix(root)
+        if self._channels is not None and asked.startswith(SOCKET + "/"):
+            return self._channels
+        if self._webmention is None or scope["type"] != "http":
+            return app
+        if asked == ENDPOINT or asked.startswith(ENDPOINT + "/"):
+            return self._webmention
+        if _READING.fullmatch(asked):
+            return self._webmention.reading
+        return self._webmention.advertise(app, quote(root) + ENDPOINT)
 
     async def _open_by_use(self) -> None:
         async with self._turn:
@@ -171,6 +211,8 @@ class Holdfast:
         applied = list(await self.persist.migrate())
         if self._channels is not None:
             applied += await self._channels.migrate()
+        if self._webmention is not None:
+            applied += await self._webmention.migrate()
         return applied
 
     async def health(self) -> dict[str, Health]:
@@ -178,6 +220,8 @@ class Holdfast:
         found = {"persist": await self.persist.health()}
         if self._channels is not None:
             found["channels"] = await self._channels.health()
+        if self._webmention is not None:
+            found["webmention"] = await self._webmention.health()
         return found
 
 
@@ -203,9 +247,3 @@ class Lifespan:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._hold.__aexit__(kind, error, trace)
-
-
-def _is_below(scope: Scope, path: str) -> bool:
-    """Whether a request's path, without where the app is mounted, begins with this one."""
-    asked = scope["path"].removeprefix(scope.get("root_path", ""))
-    return bool(asked.startswith(path + "/"))

@@ -6,12 +6,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from holdfast import Holdfast
 from holdfast.channels import Channel
-from holdfast.errors import Closed
+from holdfast.errors import Closed, FetchFailed, StoreMisconfigured
 from holdfast.persist.drivers.memory import MemoryDriver
+from holdfast.webmention import Page, Webmention
 
 
 class Counted(MemoryDriver):
@@ -257,3 +259,95 @@ async def test_health_and_migrate_speak_for_each_capability() -> None:
     async with Holdfast() as hold:
         assert (await hold.health())["persist"].ok
         assert await hold.migrate() == []
+
+
+# --- mentions ---
+
+SITE = "https://alice.example"
+
+
+class Nowhere:
+    """The web, where nobody answers."""
+
+    async def get(self, url: str, **how: Any) -> Page:
+        raise FetchFailed(f"get {url!r}: there is no web here", transient=True)
+
+    async def post(self, url: str, fields: Any, **how: Any) -> Page:
+        raise FetchFailed(f"post {url!r}: there is no web here", transient=True)
+
+
+async def here(scope: Any, receive: Any, send: Any) -> None:
+    """An app that answers 200 with its path."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": f"app at {scope['path']}".encode()})
+
+
+def mentioned(store: str = "memory://") -> Holdfast:
+    return Holdfast(store, webmention=Webmention(store, site=SITE, web=Nowhere(), background=False))
+
+
+@asynccontextmanager
+async def visited(hold: Holdfast, root: str = "") -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app=hold.asgi(here), root_path=root)
+    async with hold, httpx.AsyncClient(transport=transport, base_url=SITE + root) as client:
+        yield client
+
+
+async def test_mentions_need_a_site_and_a_store_of_their_own_where_persist_has_a_driver_by_hand() -> None:
+    with pytest.raises(StoreMisconfigured, match="no mentions"):
+        _ = Holdfast().webmention
+    with pytest.raises(StoreMisconfigured, match="webmention=Webmention"):
+        Holdfast(Counted(), site=SITE)
+    assert Holdfast(site=SITE).webmention.site == SITE
+
+
+async def test_mentions_open_and_close_with_the_rest_and_have_tables_and_health() -> None:
+    hold = Holdfast("memory://", site=SITE)
+    with pytest.raises(Closed):
+        await hold.webmention.states()
+    async with hold:
+        assert (await hold.webmention.states())["pending"] == 0
+        assert (await hold.health())["webmention"].ok
+    assert not hold.webmention.is_open
+
+
+async def test_migrate_makes_the_tables_of_mentions_too(tmp_path: Path) -> None:
+    hold = Holdfast(f"sqlite:///{tmp_path}/app.db", site=SITE)
+    assert "webmention" in {each.capability for each in await hold.migrate()}
+
+
+@pytest.mark.parametrize("path", ["/webmention", "/webmention/"])
+async def test_asgi_takes_mentions_in_beside_the_app_with_a_slash_and_without(path: str) -> None:
+    async with visited(mentioned()) as client:
+        sent = {"source": "https://bob.example/reply", "target": f"{SITE}/post"}
+        answer = await client.post(path, data=sent)
+        assert answer.status_code == 201
+        status = await client.get(answer.headers["location"])
+        assert status.json()["state"] == "queued"
+
+
+async def test_asgi_shows_mentions_and_photos_and_leaves_every_other_path_to_the_app() -> None:
+    async with visited(mentioned()) as client:
+        assert (await client.get("/api/count")).json()["count"] == 0
+        for ending in ("", ".json", ".jf2", ".html", ".atom"):
+            assert (await client.get(f"/api/mentions{ending}")).headers["access-control-allow-origin"] == "*"
+        assert (await client.get(f"/api/photo/{'a' * 40}")).headers["content-type"] == "image/svg+xml"
+        for path in ("/", "/webmentions", "/api/users", "/api/mentions.exe", "/socket/websocket"):
+            assert (await client.get(path)).text == f"app at {path}"
+
+
+async def test_asgi_names_the_endpoint_in_the_answers_of_the_app_below_its_root_path() -> None:
+    async with visited(mentioned()) as client:
+        assert (await client.get("/post")).headers["link"] == '</webmention>; rel="webmention"'
+    async with visited(mentioned(), "/my blog") as client:
+        answer = await client.get("/post")
+        assert answer.headers["link"] == '</my%20blog/webmention>; rel="webmention"'
+        sent = {"source": "https://bob.example/reply", "target": f"{SITE}/post"}
+        assert (await client.post("/webmention", data=sent)).status_code == 201
+
+
+async def test_without_mentions_the_app_has_these_paths_and_no_link_is_added() -> None:
+    async with visited(Holdfast()) as client:
+        answer = await client.get("/webmention")
+        assert answer.text == "app at /webmention"
+        assert "link" not in answer.headers
