@@ -42,7 +42,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     root_path: str = ""  # where a proxy serves this: "/store"
     forwarded_allow_ips: str = "127.0.0.1"  # whose X-Forwarded-* are believed
     allow_hosts: tuple[str, ...] = ()  # names the server answers to, beside the bind address and localhost
-    site: str | None = None  # "https://alice.example"; its host is allowed too
+    site: str | None = None  # "https://alice.example"; its host is allowed too, and mentions of it are served
+    webmention_accept: str = "known"  # who needs no moderation: all, known or none
+    dry_outbox: bool = False  # rehearse mentions that go out, and tell nobody
     chat: bool = False  # the demonstration chat, at /chat
     token: str | None = None  # instead of the one that the store holds the hash of
     token_file: str | None = None  # a file whose first line is that token
@@ -74,6 +76,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise StoreMisconfigured(f"max_bytes {self.max_bytes}: at least one is needed")
         if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
             raise StoreMisconfigured(f"root path {self.root_path!r}: it starts with a slash and ends without")
+        if self.site is not None and not re.match(r"https?://[^/?#@\s]+(/[^?#\s]*)?$", self.site):
+            raise StoreMisconfigured(f"site {self.site!r}: a URL such as https://alice.example")
+        if self.webmention_accept not in ("all", "known", "none"):
+            raise StoreMisconfigured(f"webmention accept {self.webmention_accept!r}: all, known or none")
         if self.token is not None and (not self.token.isascii() or len(self.token) < 16):
             raise StoreMisconfigured("token: at least 16 ASCII characters, so that it cannot be guessed")
 
@@ -141,7 +147,7 @@ def _read(field: str, name: str, text: str) -> Any:
             return int(text)
         except ValueError:
             raise StoreMisconfigured(f"environment: {name}={text!r} is not a whole number") from None
-    if field in ("auto_migrate", "chat"):
+    if field in ("auto_migrate", "chat", "dry_outbox"):
         if text.lower() not in _YES + _NO:
             raise StoreMisconfigured(f"environment: {name}={text!r} is neither true nor false")
         return text.lower() in _YES

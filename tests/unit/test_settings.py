@@ -27,6 +27,8 @@ def test_every_field_is_read_from_its_variable_and_written_back() -> None:
         forwarded_allow_ips="*",
         allow_hosts=("a.example", "b.example"),
         site="https://alice.example",
+        webmention_accept="none",
+        dry_outbox=True,
         token="a token of some length",
         token_file="/run/token",
     )
@@ -56,6 +58,11 @@ def test_an_empty_variable_counts_as_unset() -> None:
         ("HOLDFAST_AUTO_MIGRATE", "perhaps", "neither true nor false"),
         ("HOLDFAST_ROOT_PATH", "store/", "starts with a slash"),
         ("HOLDFAST_TOKEN", "short", "16 ASCII characters"),
+        ("HOLDFAST_SITE", "alice.example", "such as https://alice.example"),
+        ("HOLDFAST_SITE", "https://alice.example/?page=1", "such as https://alice.example"),
+        ("HOLDFAST_WEBMENTION_ACCEPT", "everybody", "all, known or none"),
+        ("HOLDFAST_WEBMENTION_ALLOW", "127.0.0.1:80", "unknown HOLDFAST_WEBMENTION_ALLOW"),
+        ("HOLDFAST_DRY_OUTBOX", "perhaps", "neither true nor false"),
     ],
 )
 def test_a_variable_that_cannot_be_meant_is_an_error_in_words(name: str, text: str, says: str) -> None:
