@@ -39,6 +39,7 @@ def rels(*values: str) -> list[tuple[str, list[str]]]:
         ("</a; rel=webmention", []),
         ("</a, </b>; rel=next", [("/b", ["next"])]),
         ('</a>; rel="webmention', [("/a", ["webmention"])]),
+        ('</a>; rel="web\\mention"', [("/a", ["webmention"])]),
         ('</a>; rel="webmention\\', [("/a", ["webmention"])]),
         ("</a> rel=webmention", [("/a", [])]),
         ("", []),
