@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from holdfast.webmention.inbound import InboxLimits as InboxLimits
     from holdfast.webmention.links import find_links as find_links
     from holdfast.webmention.parsing import parse_mention as parse_mention
+    from holdfast.webmention.rehearsal import Rehearsal as Rehearsal
     from holdfast.webmention.rendering import STYLESHEET as STYLESHEET
     from holdfast.webmention.rendering import render as render
     from holdfast.webmention.verification import verify as verify
@@ -65,6 +66,7 @@ __all__ = [
     "Page",
     "ParsedMention",
     "ReceivedMention",
+    "Rehearsal",
     "Report",
     "Rule",
     "Storage",
@@ -88,6 +90,7 @@ _LATER = {
     "Discovery": "client",
     "Fetcher": "fetch",
     "InboxLimits": "inbound",
+    "Rehearsal": "rehearsal",
     "STYLESHEET": "rendering",
     "advertise": "asgi",
     "deliver": "client",

@@ -314,6 +314,14 @@ class Webmention:
                 break
         return render(shown, heading=heading, photo=lambda url: f"{photos}/photo/{digest(url)}")
 
+    @staticmethod
+    def photo_url(mention: ReceivedMention, at: str = "/api") -> str | None:
+        """Where `reading`, mounted at `at`, has its author's photo or a placeholder; None: the source names none."""
+        from holdfast.webmention.urls import digest
+
+        photo = None if mention.mention is None else mention.mention.author.photo
+        return None if photo is None else f"{at}/photo/{digest(photo)}"
+
     async def photo(self, digest: str) -> tuple[str, bytes] | None:
         """Media type and bytes of an author's photo that is kept here."""
         return await self._taking_in().photo(digest)
