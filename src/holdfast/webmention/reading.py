@@ -171,9 +171,9 @@ async def _found(inbound: Inbound, query: Query) -> list[ReceivedMention]:
     after = None if newest else query.since_id
     found: list[ReceivedMention] = []
     read = 0
-    for target in query.targets or (None,):
+    for target, domain, kind in _lists(query):
         some = 0
-        async for mention in inbound.received(target, domain=query.domain, newest=newest, after=after):
+        async for mention in inbound.received(target, domain=domain, type=kind, newest=newest, after=after):
             read += 1
             if query.wants(mention):
                 found.append(mention)
@@ -183,6 +183,14 @@ async def _found(inbound: Inbound, query: Query) -> list[ReceivedMention]:
                 break
     ordered = {mention.id: mention for mention in found}.values()
     return sorted(ordered, key=_KEYS[query.sort], reverse=query.down)[start:end]
+
+
+def _lists(query: Query) -> list[tuple[str | None, str | None, MentionType | None]]:
+    """The shortest ones that have all of it, each by target, domain and type; the rest is for `Query.wants`."""
+    if query.domain is not None and not query.targets:
+        return [(None, query.domain, None)]
+    kinds = (None,) if query.types is None else sorted(query.types)
+    return [(target, None, kind) for target in query.targets or (None,) for kind in kinds]
 
 
 async def _count(inbound: Inbound, query: Query) -> Reply:

@@ -54,6 +54,8 @@ async def fill(here: Lab) -> None:
         ("wm-property=like-of", "edb"),
         ("wm-property[]=like-of&wm-property[]=in-reply-to", "edba"),
         ("wm-property=nonsense", ""),
+        ("wm-property=like-of&domain=alice.example", "db"),
+        (f"wm-property=like-of&wm-property=repost-of&target={POST}&per-page=1", "c"),
         ("sort-dir=up", "abcde"),
         ("sort-by=published", "abcde"),
         ("sort-by=published&sort-dir=up", "edcba"),
@@ -221,3 +223,21 @@ async def test_a_store_that_is_away_is_a_503() -> None:
 
 def test_what_is_not_said_is_twenty_the_newest_first() -> None:
     assert Query.read("") == Query(per_page=20, page=0, down=True, sort="created")
+
+
+async def test_what_nobody_wants_is_not_read_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST", 2)
+    async with lab(accept="all", site=None, targets=lambda _: True) as here:
+        await fill(here)
+        read = 0
+        received = here.inbound.received
+
+        async def counted(*arguments: Any, **more: Any) -> Any:
+            nonlocal read
+            async for mention in received(*arguments, **more):
+                read += 1
+                yield mention
+
+        here.inbound.received = counted  # type: ignore[method-assign]
+        assert await sources(here, f"domain=two.example&target={POST}") == []
+        assert read == 2

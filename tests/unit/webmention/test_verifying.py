@@ -184,11 +184,12 @@ async def test_a_decision_while_somebody_looks_is_not_undone() -> None:
 
         async def declined_meanwhile() -> Any:
             await here.inbound.decline(mention.id)
-            return page(SOURCE, entry(text="New").encode())
+            return page(SOURCE, entry(text="New", author=PHOTO).encode())
 
         here.web.pages[SOURCE] = declined_meanwhile
         assert (await looked(here))[0] == "declined"
         assert await here.inbound.next_due() is None
+        assert here.web.asked[-1] == SOURCE  # and nobody's photo
 
 
 async def test_told_of_while_somebody_looks_it_is_looked_at_once_more() -> None:
