@@ -11,7 +11,10 @@ Kinds arrive with their namespace in front (``holdfast:m:out``). Ids and tags ar
 `data` is JSON text of at most 1 MiB, which comes back as it was.
 
 **Order.** `number` is given at creation, grows within the store, and is never
-given twice, not after a removal either. Pages are in its order.
+given twice, not after a removal either; within one `write` it grows in the
+order of the changes. A page is in its order, and of one moment. Where writers
+commit side by side (Postgres, MySQL) a slow one may appear below a number that
+a reader has seen already. Tags are a set: their order says nothing.
 
 **Versions.** `version` is opaque, at most 64 ASCII characters, another one after
 each `Put` and each `claim`, and never one that this id had before, whatever was
