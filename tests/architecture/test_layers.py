@@ -24,6 +24,10 @@ PURE += r"|importlib(\..*)?|itertools|json|math|operator|random|re|secrets|strin
 CONTRACT = r"holdfast\.persist\.(driver|migrations|waves|announcing)"
 TALK = r"holdfast\.channels\.(driver|migrations)"
 SHELF = r"holdfast\.webmention\.(driver|migrations|mentions|storage|pages)"
+RULES_OF_MENTIONS = (
+    r"urls|charsets|tokens|markup|link_header|discovery|links|verification|microformats|properties"
+)
+RULES_OF_MENTIONS += r"|authorship|excerpts|parsing|sanitising|rendering|formats|policy"
 MARKDOWN = r"markdown_it(\..*)?"
 
 # The first row whose pattern matches a module's name says what it may import.
@@ -72,11 +76,9 @@ RULES: list[tuple[str, str]] = [
         r"|holdfast\.channels(?!\.drivers)(\..*)?",
     ),
     (
-        r"holdfast\.webmention\.(driver|migrations|mentions|storage|pages|urls|markup|link_header|discovery|links"
-        r"|verification|microformats|authorship|parsing|sanitising|rendering|formats|policy)",
-        rf"{PURE}|base64|binascii|html|ipaddress|msgspec|selectolax(\..*)?|nh3|{MARKDOWN}|{SHELF}"
-        r"|holdfast\.webmention\.(urls|markup|link_header|discovery|links|verification|microformats|authorship"
-        r"|parsing|sanitising|rendering|formats|policy)|holdfast\.(errors|store)",
+        rf"holdfast\.webmention\.(driver|migrations|mentions|storage|pages|{RULES_OF_MENTIONS})",
+        rf"{PURE}|base64|binascii|html(\..*)?|ipaddress|msgspec|selectolax(\..*)?|nh3|unicodedata|{MARKDOWN}|{SHELF}"
+        rf"|holdfast\.webmention\.({RULES_OF_MENTIONS})|holdfast\.(errors|store)",
     ),
     (
         r"holdfast\.webmention\.registry",
