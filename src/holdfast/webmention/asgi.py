@@ -40,7 +40,7 @@ SAYS = {
     "queued": "Received. It will be verified soon.",
     "pending": "Verified. The owner of this site decides whether it is shown.",
     "accepted": "Verified and accepted.",
-    "declined": "Verified, but it is not shown on this site.",
+    "declined": "It is not shown on this site.",
     "invalid": "Not accepted: it could not be verified.",
     "gone": "The source no longer links to the target. It is not shown any more.",
 }
@@ -130,8 +130,11 @@ async def _status(inbound: Inbound, scope: Scope, id: str) -> Reply:
 
 
 def _reason(mention: ReceivedMention) -> str:
-    """The latest step. Those words are made for this page too: none of them names an address or a person."""
-    return mention.log[-1].says if mention.log else ""
+    """The latest step, in words made for this page too: they name no address and no person.
+
+    Of what was declined they say nothing: a pattern that blocks would say how to get around it.
+    """
+    return mention.log[-1].says if mention.log and mention.state != "declined" else ""
 
 
 def _about(scope: Scope) -> Reply:

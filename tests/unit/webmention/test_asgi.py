@@ -47,6 +47,15 @@ async def test_it_finds_itself_wherever_it_is_mounted(path: str, root: str) -> N
         assert (await ask(app, path=where, root_path=root)).status == 200
 
 
+async def test_who_is_blocked_is_not_told_by_what() -> None:
+    async with lab() as here:
+        mention = await here.verified()
+        await here.inbound.block("bob.example/re*")
+        for headers in ({}, HTML):
+            page = await ask(endpoint(here.inbound), path=f"/webmention/{mention.id}", headers=headers)
+            assert ("It is not shown on this site." in page.text, "re*" in page.text) == (True, False)
+
+
 async def test_who_sends_by_hand_sees_pages() -> None:
     async with lab() as here:
         app = endpoint(here.inbound)
