@@ -61,7 +61,10 @@ _BLOCK: Final = frozenset({
 # fmt: on
 
 
-@dataclass(slots=True)
+# Compared as objects: two items that say the same are two, and comparing what they hold would take the whole page.
+
+
+@dataclass(slots=True, eq=False)
 class Value:
     """One element that is a property; with an item of its own where it is one."""
 
@@ -70,7 +73,7 @@ class Value:
     item: Item | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Item:
     """One microformat. `properties` by name without prefix, each in document order."""
 
@@ -85,7 +88,7 @@ class Item:
     prefixes: set[str] = field(default_factory=set)  # of its explicit properties
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Link:
     """One URL that stands there, and the innermost item that it stands in."""
 
@@ -94,7 +97,7 @@ class Link:
     block: Element  # the paragraph or other block around it
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Microformats:
     """All of one page."""
 

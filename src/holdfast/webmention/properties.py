@@ -129,7 +129,7 @@ def _pattern(element: Element) -> list[str]:
     parts: list[str] = []
     stack = [child for child in reversed(element.children) if not isinstance(child, str)]
     for _ in range(100):
-        if not stack or len(parts) == MAX_VALUES:
+        if not stack:
             break
         child = stack.pop()
         classes = words(child.attributes.get("class", ""))

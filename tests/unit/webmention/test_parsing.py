@@ -142,6 +142,18 @@ def test_what_is_cited_does_not_speak(kind: str) -> None:
     assert said.text == "My words."
 
 
+def test_nothing_in_what_is_cited_speaks_either() -> None:
+    inside = f'<div class="p-comment h-cite"><b class="p-author">Carol</b>{LINK}</div>'
+    said = parsed(entry(f'<b class="p-author">Alice</b><div class="u-in-reply-to h-entry">{inside}</div>'))
+    assert said.author == Author(name="Alice")
+
+
+def test_the_entry_that_links_to_a_part_of_the_target_speaks() -> None:
+    first = '<div class="h-entry"><p class="e-content">Other.</p></div>'
+    second = f'<div class="h-entry"><p class="e-content">See <a href="{TARGET}#part">this</a>.</p></div>'
+    assert parsed(first + second).text == "See this."
+
+
 def test_a_page_about_one_entry_speaks_by_it_also_where_the_link_is_beside_it() -> None:
     said = parsed(entry('<p class="e-content">Words.</p>') + f"<aside>{LINK}</aside>")
     assert (said.type, said.text) == ("mention", "Words.")
@@ -291,6 +303,7 @@ def test_a_megabyte_of_anything_takes_no_second() -> None:
         "nested formatting": "<b><a>" * 170_000,
         "nested tables": "<table><tr><td>" * 70_000,
         "nested entries": f'<div class="h-entry">{reply}' * 10_000,
+        "entries": f'<div class="h-entry">{LINK}</div>' * 15_000,
         "nested replies": '<div class="h-entry">' + '<div class="u-in-reply-to">' * 30_000 + LINK,
         "nested authors": f'<div class="h-entry">{LINK}' + '<div class="p-author h-card">' * 34_000,
         "nested contents": f'<div class="h-entry">{LINK}' + '<div class="e-content">' * 44_000,
