@@ -179,7 +179,7 @@ STYLESHEET: Final = """\
 .hf-mentions h3 { font-size: 1em; margin: 1.25em 0 .5em; }
 .hf-mentions ul.hf-faces, .hf-mentions ol.hf-comments { list-style: none; margin: 0; padding: 0; }
 .hf-faces { display: flex; flex-wrap: wrap; gap: .375rem; }
-.hf-faces a { display: block; border-radius: 50%; text-decoration: none; }
+.hf-faces a { display: block; border-radius: 50%; color: inherit; text-decoration: none; }
 .hf-faces a:focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
 .hf-faces .hf-name {
   position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap;
