@@ -77,7 +77,7 @@ RULES: list[tuple[str, str]] = [
     ),
     (
         rf"holdfast\.webmention\.(driver|migrations|mentions|storage|pages|{RULES_OF_MENTIONS})",
-        rf"{PURE}|base64|binascii|html(\..*)?|ipaddress|msgspec|selectolax(\..*)?|nh3|unicodedata|{MARKDOWN}|{SHELF}"
+        rf"{PURE}|base64|binascii|html(\..*)?|ipaddress|msgspec|nh3|unicodedata|{MARKDOWN}|{SHELF}"
         rf"|holdfast\.webmention\.({RULES_OF_MENTIONS})|holdfast\.(errors|store)",
     ),
     (
@@ -95,7 +95,7 @@ RULES: list[tuple[str, str]] = [
     ),
     (
         r"holdfast\.webmention(\..*)?",
-        rf"{PURE}|asyncio|base64|inspect|ipaddress|msgspec|{WORDS}|holdfast|holdfast\.registering"
+        rf"{PURE}|asyncio|base64|inspect|ipaddress|msgspec|xml\.etree(\..*)?|{WORDS}|holdfast|holdfast\.registering"
         r"|holdfast\.webmention(?!\.drivers)(\..*)?",
     ),
     (r"holdfast\.registering", rf"{PURE}|msgspec|holdfast\.(errors|store)"),
@@ -111,17 +111,19 @@ RULES: list[tuple[str, str]] = [
         r"|holdfast\.(persist|channels|webmention)\.(migrations|registry)|holdfast\.engines\.notes",
     ),
 ]
+DRIVERS = r"holdfast\.(persist|channels|webmention)\.drivers"
 CLIENTS = {
-    "redis": r"holdfast\.engines\.redis.*|holdfast\.(persist|channels|webmention)\.drivers\.redis.*|holdfast\.testing\..*",
-    "hiredis": r"holdfast\.engines\.redis.*|holdfast\.(persist|channels|webmention)\.drivers\.redis.*",
-    "asyncpg": r"holdfast\.engines\.postgres.*|holdfast\.(persist|channels|webmention)\.drivers\.postgres.*|holdfast\.testing\..*",
-    "sqlite3": r"holdfast\.engines\.sqlite.*|holdfast\.(persist|channels|webmention)\.drivers\.sqlite.*",
-    "sqlalchemy": r"holdfast\.engines\.sqlalchemy.*|holdfast\.(persist|channels|webmention)\.drivers\.sqlalchemy.*",
+    "redis": rf"holdfast\.engines\.redis.*|{DRIVERS}\.redis.*|holdfast\.testing\..*",
+    "hiredis": rf"holdfast\.engines\.redis.*|{DRIVERS}\.redis.*",
+    "asyncpg": rf"holdfast\.engines\.postgres.*|{DRIVERS}\.postgres.*|holdfast\.testing\..*",
+    "sqlite3": rf"holdfast\.engines\.sqlite.*|{DRIVERS}\.sqlite.*",
+    "sqlalchemy": rf"holdfast\.engines\.sqlalchemy.*|{DRIVERS}\.sqlalchemy.*",
     "starlette": r"holdfast\.web.*",
     "uvicorn": r"holdfast\.web.*|holdfast\.channels\.transports\.uvicorn",
     "websockets": r"holdfast\.channels\.transports\..*",
     "aiohttp": r"holdfast\.webmention\.(fetch|client|photos).*",
-    "selectolax": r"holdfast\.webmention\.(markup|microformats|links|verification|discovery|parsing).*",
+    "selectolax": "",
+    "markdown_it": r"holdfast\.webmention\.links",
     "nh3": r"holdfast\.webmention\.sanitising",
     "jinja2": r"holdfast\.web.*",
     "prometheus_client": r"holdfast\.web.*",

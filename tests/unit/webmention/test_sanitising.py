@@ -130,3 +130,9 @@ def test_nothing_that_is_put_in_comes_out_as_a_script_or_a_strange_link(html: st
     assert "<script" not in said
     assert 'href="javascript' not in said
     assert sanitised(said) == said
+
+
+def test_what_is_left_open_in_every_paragraph_does_not_grow() -> None:
+    opened = "".join(f"<b a{number:x}>" for number in range(2_400))
+    html = f"<p>{opened}</p>" + "<p>x" * 2_400
+    assert len(sanitised(html)) < 4 * len(html)
