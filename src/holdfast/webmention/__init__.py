@@ -33,6 +33,7 @@ from holdfast.webmention.policy import NetworkPolicy
 from holdfast.webmention.storage import Claimed, Outbox, Storage
 
 if TYPE_CHECKING:
+    from holdfast.webmention.archive import Archived as Archived
     from holdfast.webmention.asgi import advertise as advertise
     from holdfast.webmention.client import Delivery as Delivery
     from holdfast.webmention.client import Discovery as Discovery
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from holdfast.webmention.inbound import InboxLimits as InboxLimits
     from holdfast.webmention.links import find_links as find_links
     from holdfast.webmention.parsing import parse_mention as parse_mention
+    from holdfast.webmention.posts import Post as Post
+    from holdfast.webmention.posts import read_post as read_post
     from holdfast.webmention.rehearsal import Rehearsal as Rehearsal
     from holdfast.webmention.rendering import STYLESHEET as STYLESHEET
     from holdfast.webmention.rendering import render as render
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
 __all__ = [
     "STYLESHEET",
     "AddressRefused",
+    "Archived",
     "Author",
     "Claimed",
     "Delivery",
@@ -81,14 +85,17 @@ __all__ = [
     "find_links",
     "from_dump",
     "parse_mention",
+    "read_post",
     "render",
     "verify",
 ]
 
 _LATER = {
+    "Archived": "archive",
     "Delivery": "client",
     "Discovery": "client",
     "Fetcher": "fetch",
+    "Post": "posts",
     "InboxLimits": "inbound",
     "Rehearsal": "rehearsal",
     "STYLESHEET": "rendering",
@@ -98,6 +105,7 @@ _LATER = {
     "find_links": "links",
     "from_dump": "formats",
     "parse_mention": "parsing",
+    "read_post": "posts",
     "render": "rendering",
     "verify": "verification",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -26,6 +26,7 @@ from holdfast.webmention.registry import driver_for
 from holdfast.webmention.storage import Outbox, Storage
 
 if TYPE_CHECKING:
+    from holdfast.webmention.archive import Archive, Archived
     from holdfast.webmention.inbound import Inbound, InboxLimits, Targets
     from holdfast.webmention.links import Kind
     from holdfast.webmention.outbound import Outbound
@@ -100,13 +101,14 @@ class Webmention:
             store = "memory://"
         driver = None if store is None else driver_for(store)
         self._store = masked(store) if isinstance(store, str) else _name(driver, keeping)
+        self._namespace, self._now = namespace.replace("%", "%25").replace(":", "%3A"), now
         self._parts = Parts(
             driver,
             keeping,
             web=web,
             policy=policy or NetworkPolicy(),
             site=site,
-            namespace=namespace.replace("%", "%25").replace(":", "%3A"),
+            namespace=self._namespace,
             receiving={"accept": accept, "targets": targets, "limits": limits, "on_mention": on_mention},
             auto_migrate=auto_migrate,
             background=background,
@@ -326,6 +328,20 @@ class Webmention:
         """Media type and bytes of an author's photo that is kept here."""
         return await self._taking_in().photo(digest)
 
+    # --- taken out and put back ---
+
+    def archived(self) -> AsyncIterator[list[Archived]]:
+        """Everything that the store keeps of mentions, some at a time, for `holdfast export`."""
+        return self._archive().pages()
+
+    async def restore(self, rows: Sequence[Archived], *, replace: bool = True) -> list[bool | ValueError]:
+        """Put back what `archived` gave; for each whether it was stored. Without `replace` what is there stays."""
+        return await self._archive().restore(rows, replace=replace)
+
+    async def adopt(self, mentions: Iterable[ReceivedMention]) -> int:
+        """Keep what another service received, as `from_dump` reads it, unless it is there already; how many."""
+        return await self._archive().adopt(mentions)
+
     # --- ASGI ---
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -360,6 +376,15 @@ class Webmention:
     def _sending(self) -> Outbound:
         self._parts.check_open()
         return self._parts.outbound
+
+    def _archive(self) -> Archive:
+        from holdfast.webmention.archive import Archive
+
+        driver = self._parts.driver
+        if driver is None:
+            raise no_inbox(self._store)
+        self._parts.check_open()
+        return Archive(driver, self._namespace, now=self._now)
 
     def _taking_in(self) -> Inbound:
         inbound = self._parts.inbound
