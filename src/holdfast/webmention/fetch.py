@@ -39,7 +39,7 @@ try:
 
     from holdfast.webmention.fetch_addresses import Resolve, SystemNames, connecting_to, guarded_connector
     from holdfast.webmention.fetch_bodies import ACCEPTED_CODINGS, Body
-    from holdfast.webmention.fetch_wire import MAX_HEAD_BYTES, bound_the_wire
+    from holdfast.webmention.fetch_wire import bound_the_wire
 except ModuleNotFoundError as exc:
     if (exc.name or "").startswith("holdfast"):
         raise
@@ -218,10 +218,7 @@ class Fetcher:
             response = await self._session.request(
                 asked.method, target, headers=headers, data=asked.data, allow_redirects=False
             )
-        if (
-            response.status < 200
-            or sum(len(k) + len(v) + 4 for k, v in response.raw_headers) > MAX_HEAD_BYTES
-        ):
+        if response.status < 200:  # 101: it would speak another protocol from now on
             _let_go(response)
             raise FetchFailed(
                 f"{asked.method} {url!r}: the answer's head is none to be used", transient=False

@@ -43,6 +43,15 @@ async def test_a_page_comes_back_with_its_headers_in_order(lab: Lab, bob: Site) 
     assert bob.asked == [("GET", "/post?a=%2B&b")]
 
 
+async def test_a_header_in_latin_1_is_text_as_well(lab: Lab, bob: Site) -> None:
+    async def answers(request: Request) -> None:
+        await request.write(b"HTTP/1.1 200 OK\r\nX-Name: Jos\xe9\r\nContent-Length: 0\r\n\r\n")
+
+    bob.answer("/", answers)
+    async with lab.fetcher() as web:
+        assert (await web.get(bob.url())).header("x-name") == "Jos\u00e9"
+
+
 async def test_a_request_says_who_asks_and_brings_no_cookies(lab: Lab, bob: Site) -> None:
     bob.page("/", "", headers=[("Set-Cookie", "a=b; Path=/")])
     async with lab.fetcher() as web:
@@ -129,6 +138,14 @@ async def test_a_redirect_to_what_is_no_web_address_ends_the_fetch(
         with pytest.raises((FetchFailed, AddressRefused)) as failed:
             await web.get(bob.url("/a"))
     assert not getattr(failed.value, "transient", False)
+
+
+async def test_the_policy_is_asked_about_the_url_of_every_hop(lab: Lab, bob: Site) -> None:
+    """Not of the address alone: there is nothing to connect to here."""
+    bob.redirect("/a", "http://127.0.0.1:0/")
+    async with lab.fetcher() as web:
+        with pytest.raises(AddressRefused, match="port 0"):
+            await web.get(bob.url("/a"))
 
 
 async def test_a_redirect_without_location_is_the_answer(lab: Lab, bob: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 import ssl
@@ -18,7 +19,7 @@ from holdfast.webmention.fetch_addresses import SystemNames, connecting_to, guar
 from holdfast.webmention.policy import NetworkPolicy
 
 from .certificates import tls_for
-from .site_lab import Lab, Site
+from .site_lab import Lab, Site, head
 
 
 @pytest.fixture
@@ -259,6 +260,38 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(
         with pytest.raises(FetchFailed, match="certificate"):
             await web.get(site.url(name="bob.example"))
     assert site.requests == []
+
+
+async def test_a_page_that_was_read_enough_of_is_left_at_once_whatever_its_site_does(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """The polite end of TLS waits for the other side, which here never answers."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the openssl program")
+    server, roots = tls_for("bob.example", tmp_path)
+    lab.names["bob.example"] = ["127.0.0.1"]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        where = f"127.0.0.1:{listener.getsockname()[1]}"
+
+        def deaf() -> None:
+            plain, _ = listener.accept()
+            below = plain.dup()
+            with server.wrap_socket(plain, server_side=True) as connection, below:
+                connection.recv(1 << 16)
+                connection.sendall(head(200) + b"x")
+                try:
+                    while below.recv(1 << 16):
+                        pass  # whatever TLS says, it is not answered
+                except ConnectionError:
+                    return  # left
+
+        site = asyncio.create_task(asyncio.to_thread(deaf))
+        context = ssl.create_default_context(cafile=str(roots))
+        async with lab.fetcher(NetworkPolicy(allow=[where]), tls=context) as web:
+            url = f"https://bob.example:{listener.getsockname()[1]}/"
+            await web.get(url, enough=lambda page, body: b"x" in body)
+            async with asyncio.timeout(3):
+                await site
 
 
 async def test_tls_that_does_not_verify_is_no_option() -> None:
