@@ -83,7 +83,9 @@ class Parts:
                 site=self._site,
                 namespace=namespace,
                 now=now,
-                policy=self._policy,
+                policy=None
+                if self._given_web is not None
+                else self._policy,  # the web that was given has its own
                 **self._receiving,
             )
         self._wake_outbox, self._wake_inbox = asyncio.Event(), asyncio.Event()

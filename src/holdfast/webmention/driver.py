@@ -100,7 +100,7 @@ class Traits(msgspec.Struct, frozen=True):
 class Driver(Protocol):
     """See the module's docstring."""
 
-    traits: ClassVar[Traits] | Traits
+    traits: Traits
 
     @classmethod
     def from_url(cls, url: StoreURL) -> Self:
