@@ -1,4 +1,4 @@
-"""Fetching from real sites on loopback: what comes back, redirects, what is enough. Hostile sites: test_fetch_hostile."""
+"""Fetching from real sites: what comes back, redirects, what is enough. Hostile sites: `test_fetch_hostile`."""
 
 from __future__ import annotations
 
