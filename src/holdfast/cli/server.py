@@ -25,7 +25,21 @@ __all__ = ["serve"]
     "--allow-host", multiple=True, metavar="NAME", help="A name this server answers to; may be repeated."
 )
 @click.option(
-    "--site", metavar="URL", help="What this serves, as the world sees it; its host is allowed too."
+    "--site", metavar="URL", help="What this serves, as the world sees it; mentions of it are taken in."
+)
+@click.option(
+    "--accept",
+    type=click.Choice(["all", "known", "none"]),
+    help="Whose mentions need no moderation; known unless told: who had one accepted before.",
+)
+@click.option(
+    "--webmention-allow",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="For development: mentions may be fetched from there, though it is no public address.",
+)
+@click.option(
+    "--dry-outbox/--no-dry-outbox", default=None, help="Rehearse mentions that go out; nobody is told."
 )
 @click.option("--root-path", metavar="PATH", help="Where a proxy serves this: /store.")
 @click.option(
@@ -47,6 +61,9 @@ def serve(
     workers: int | None,
     allow_host: tuple[str, ...],
     site: str | None,
+    accept: str | None,
+    webmention_allow: tuple[str, ...],
+    dry_outbox: bool | None,
     root_path: str | None,
     forwarded_allow_ips: str | None,
     token_file: Path | None,
@@ -58,8 +75,9 @@ def serve(
 
     The first start makes an admin token and prints it, once. A token never
     stands on the command line, where every user of the machine could read it:
-    HOLDFAST_TOKEN or --token-file names another. Every option has a variable:
-    --port is HOLDFAST_PORT.
+    HOLDFAST_TOKEN or --token-file names another. Every option but
+    --webmention-allow has a variable: --port is HOLDFAST_PORT, --accept
+    HOLDFAST_WEBMENTION_ACCEPT.
     """
     settings = configured(
         host=host,
@@ -67,6 +85,8 @@ def serve(
         workers=workers,
         allow_hosts=allow_host or None,
         site=site,
+        webmention_accept=accept,
+        dry_outbox=dry_outbox,
         root_path=root_path,
         forwarded_allow_ips=forwarded_allow_ips,
         token_file=None if token_file is None else str(token_file),
@@ -82,4 +102,4 @@ def serve(
         words = f'serve: {exc.name} is not installed; pip install "holdfast[serve]"'
         raise Failed(output.USAGE, words, kind="MissingExtra") from exc
     with worded("serve"):
-        server.run(settings)
+        server.run(settings, allow=webmention_allow)

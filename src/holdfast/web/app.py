@@ -1,13 +1,13 @@
 """The composition root of the server: which parts there are, and what each is given.
 
 Everything that faces the network is one Starlette application that owns one
-`Persist` and one `Channels`. A further capability brings its routes and its lifespan here, and
-nowhere else.
+`Persist`, one `Channels` and, where it has a site, its `Mentions`. A
+further capability brings its routes and its lifespan here, and nowhere else.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
@@ -32,18 +32,21 @@ from holdfast.web.cursors import Cursors
 from holdfast.web.dashboard import Dashboard
 from holdfast.web.headers import SecurityHeaders, protect
 from holdfast.web.hosts import HostCheck, allowed_hosts
+from holdfast.web.mentions import Mentions
 from holdfast.web.problems import Problem, problem_of, problem_of_status
 from holdfast.web.tally import Tally
 
 __all__ = ["make_app"]
 
 
-def make_app(settings: Settings, *, persist: Persist | None = None) -> Starlette:
+def make_app(settings: Settings, *, persist: Persist | None = None, allow: Sequence[str] = ()) -> Starlette:
     """The server as an ASGI application; no I/O before its lifespan starts, but for reading a token file.
 
     It serves the store of the settings, or `persist`, made by hand and not yet
     opened. Either is open as long as the lifespan lasts, as `app.state.persist`;
-    so are the store's rooms, as `app.state.channels` (None where it has none).
+    so are the store's rooms, as `app.state.channels` (None where it has none),
+    and the site's mentions, as `app.state.mentions`; `allow` names addresses of
+    inner networks that those may be fetched from.
     """
     if persist is None:
         persist = Persist(
@@ -57,7 +60,8 @@ def make_app(settings: Settings, *, persist: Persist | None = None) -> Starlette
     cursors = Cursors(persist, access)
     chat = Chat(persist, settings) if settings.chat else None
     channels = _channels(settings, chat)
-    dashboard = Dashboard(persist, channels, cursors, access, tally, settings)
+    mentions = None if settings.site is None else Mentions(settings, allow=allow)
+    dashboard = Dashboard(persist, channels, mentions, cursors, access, tally, settings)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -71,6 +75,8 @@ def make_app(settings: Settings, *, persist: Persist | None = None) -> Starlette
                     else:
                         dashboard.without_rooms()
                         app.state.channels = None
+                if mentions is not None:
+                    await opened.enter_async_context(mentions)
                 yield
         finally:
             stop()
@@ -78,9 +84,10 @@ def make_app(settings: Settings, *, persist: Persist | None = None) -> Starlette
     app = Starlette(
         routes=[
             *values.routes(persist, cursors, access, max_bytes=settings.max_bytes),
-            *metrics.routes(persist, channels, tally, access),
+            *metrics.routes(persist, channels, mentions, tally, access),
             _description(settings, access),
             *dashboard.routes(),
+            *([] if mentions is None else mentions.routes()),
             *(
                 []
                 if chat is None or channels is None
@@ -94,6 +101,7 @@ def make_app(settings: Settings, *, persist: Persist | None = None) -> Starlette
     app.router.redirect_slashes = False  # a redirect would be built from the Host header
     app.state.persist = persist
     app.state.channels = channels
+    app.state.mentions = mentions
     return app
 
 

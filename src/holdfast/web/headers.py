@@ -37,7 +37,7 @@ _UNCACHED = ((b"cache-control", b"no-store"),)
 
 
 class SecurityHeaders:
-    """ASGI middleware: adds them, and forbids caching where the answer does not say otherwise."""
+    """ASGI middleware: adds those that the answer does not name itself, and forbids caching."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -49,9 +49,10 @@ class SecurityHeaders:
 
         async def with_headers(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
-                headers = message.get("headers", ())
-                named = any(name == b"cache-control" for name, _ in headers)
-                message = {**message, "headers": [*headers, *_RAW, *(() if named else _UNCACHED)]}
+                headers = list(message.get("headers", ()))
+                named = {bytes(name).lower() for name, _ in headers}
+                missing = [each for each in (*_RAW, *_UNCACHED) if each[0] not in named]
+                message = {**message, "headers": [*headers, *missing]}
             await send(message)
 
         await self.app(scope, receive, with_headers)

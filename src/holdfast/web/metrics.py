@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -15,9 +16,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from holdfast.channels import Channels
+from holdfast.errors import StoreError
 from holdfast.persist import Persist
 from holdfast.store import Health
 from holdfast.web.access import Access, Bearer
+from holdfast.web.mentions import Mentions
 from holdfast.web.tally import Histogram, Tally
 
 __all__ = ["routes"]
@@ -25,9 +28,12 @@ __all__ = ["routes"]
 _OF = " Of this worker process since it started."
 _SOURCE = ("store", "capability")
 _KIND = (*_SOURCE, "operation")
+_Kept: TypeAlias = tuple[Mapping[Any, int], Mapping[Any, int]]
 
 
-def routes(persist: Persist, channels: Channels | None, tally: Tally, access: Access) -> list[Route]:
+def routes(
+    persist: Persist, channels: Channels | None, mentions: Mentions | None, tally: Tally, access: Access
+) -> list[Route]:
     """`GET /health` for anyone, `GET /metrics` for the token."""
 
     async def health(request: Request) -> Response:
@@ -39,7 +45,8 @@ def routes(persist: Persist, channels: Channels | None, tally: Tally, access: Ac
         )
 
     async def metrics(request: Request) -> Response:
-        text = _exposition(tally, channels, await persist.health())
+        kept = None if mentions is None else await _kept(mentions)
+        text = _exposition(tally, channels, kept, await persist.health())
         return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return [
@@ -48,11 +55,21 @@ def routes(persist: Persist, channels: Channels | None, tally: Tally, access: Ac
     ]
 
 
-def _exposition(tally: Tally, channels: Channels | None, health: Health) -> bytes:
+async def _kept(mentions: Mentions) -> _Kept | None:
+    """How many mentions there are; None: the store does not answer, which another figure says."""
+    try:
+        return await mentions.webmention.outgoing_counts(), await mentions.webmention.states()
+    except StoreError:
+        return None
+
+
+def _exposition(tally: Tally, channels: Channels | None, kept: _Kept | None, health: Health) -> bytes:
     registry = CollectorRegistry()
     registry.register(_Figures(tally, health))
     if channels is not None:
         registry.register(_Rooms(tally, channels))
+    if kept is not None:
+        registry.register(_Mentioned(tally, kept))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
@@ -142,6 +159,34 @@ class _Rooms(Collector):
         for store, histogram in sorted(self._tally.commit_seconds.items()):
             _add(commits, (store,), histogram)
         yield commits
+
+
+class _Mentioned(Collector):
+    """What was told, what came in, and what the store keeps of both."""
+
+    def __init__(self, tally: Tally, kept: _Kept) -> None:
+        self._tally = tally
+        self._kept = kept
+
+    def collect(self) -> Iterator[Metric]:
+        outgoing, incoming = self._kept
+        for name, text, label, counts in (
+            ("outgoing", "Mentions that go out, in the store now.", "status", outgoing),
+            ("incoming", "Mentions that came in, in the store now.", "state", incoming),
+        ):
+            gauge = GaugeMetricFamily(f"holdfast_webmention_{name}", text, labels=[label])
+            for key, count in counts.items():
+                gauge.add_metric([key], count)
+            yield gauge
+        for name, text, labels, tallied in (
+            ("attempts", "Attempts to tell a target, by what became of them.", ["status"], self._tally.mentions_sent),
+            ("received", "Mentions verified or changed.", ["state", "type"], self._tally.mentions_received),
+            ("work_failed", "Background work that failed for now.", ["where", "error"], self._tally.work_failed),
+        ):  # fmt: skip
+            counter = CounterMetricFamily(f"holdfast_webmention_{name}", text + _OF, labels=labels)
+            for values, count in sorted(tallied.items()):
+                counter.add_metric(values, count)
+            yield counter
 
 
 def _counter(name: str, text: str, counts: dict[str, int]) -> Metric:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from inspect import signature
 from typing import TYPE_CHECKING, Any, cast
@@ -26,28 +27,34 @@ DRAIN_SECONDS = 8
 """How long requests under way may take once it was told to stop; closing the store gets what is left of ten."""
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, *, allow: Sequence[str] = ()) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is under way within ten seconds.
 
     Prints once where it listens, what it serves, and, at the very first start
     on a store, the admin token. Files made meanwhile are its owner's alone.
+    `allow` names addresses of inner networks that mentions may be fetched from.
 
     Raises:
         StoreUnavailable, StoreMisconfigured, NotMigrated: it cannot start; nothing was printed.
     """
     if find_spec("uvicorn") is None or find_spec("websockets") is None:
         raise MissingExtra('serve: pip install "holdfast[serve]"')
+    if allow and settings.workers > 1:
+        # The workers' settings go through the environment, where an exception of the guard has no place.
+        raise StoreMisconfigured("serve: --webmention-allow is for development; use one worker")
+    if allow and settings.site is None:
+        raise StoreMisconfigured("serve: --webmention-allow is nothing without --site")
     os.umask(0o077)
     listener = _listen(settings)
     with listener:
-        settings, token_words = asyncio.run(_prepare(settings))
+        settings, token_words = asyncio.run(_prepare(settings, allow))
         port = listener.getsockname()[1]
-        _announce(settings, port, token_words)
+        _announce(settings, port, token_words, allow)
         try:
             if settings.workers == 1:
                 from holdfast.web.app import make_app
 
-                _server(_config(settings, make_app(settings))).run([listener])
+                _server(_config(settings, make_app(settings, allow=allow))).run([listener])
             else:
                 os.environ.update(settings.environment())  # inherited by the workers, never in argv
                 _supervise(_config(settings, "holdfast.web.server:worker"), listener)
@@ -136,8 +143,8 @@ def _config(settings: Settings, app: Starlette | str) -> Config:
     )
 
 
-async def _prepare(settings: Settings) -> tuple[Settings, str]:
-    """See that there is a store and a token; the settings to go on with, and what to say about the token."""
+async def _prepare(settings: Settings, allow: Sequence[str]) -> tuple[Settings, str]:
+    """See that there is a store, tables and a token; the settings to go on with, and what to say about the token."""
     from holdfast.web import token
 
     given = settings.given_token()
@@ -153,6 +160,13 @@ async def _prepare(settings: Settings) -> tuple[Settings, str]:
             f"serve: {persist.store} lives in one process, so {settings.workers} workers would each have another; "
             "use one worker, or a store that processes share (sqlite:///holdfast.db)"
         )
+    if settings.site is not None:
+        from holdfast.web.mentions import Mentions
+        from holdfast.webmention import NetworkPolicy
+
+        NetworkPolicy(allow=tuple(allow))
+        async with Mentions(settings, background=False):
+            pass  # what keeps it from opening is said here, in words
     async with persist:
         if given is not None:
             where = "HOLDFAST_TOKEN" if settings.token is not None else "the token file"
@@ -166,7 +180,7 @@ async def _prepare(settings: Settings) -> tuple[Settings, str]:
     return settings, f"{new}   (shown this once; keep it)"
 
 
-def _announce(settings: Settings, port: int, token_words: str) -> None:
+def _announce(settings: Settings, port: int, token_words: str, allow: Sequence[str]) -> None:
     from holdfast.store import masked
 
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -179,6 +193,7 @@ def _announce(settings: Settings, port: int, token_words: str) -> None:
         "",
         f"  open     {address}/",
         *([f"  chat     {address}/chat"] if settings.chat else []),
+        *([] if settings.site is None else [f"  mentions {_mentions(settings, allow)}"]),
         f"  store    {masked(settings.store)}{workers}",
         f"  token    {token_words}",
         "  stop     Ctrl+C",
@@ -186,3 +201,13 @@ def _announce(settings: Settings, port: int, token_words: str) -> None:
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
+
+
+def _mentions(settings: Settings, allow: Sequence[str]) -> str:
+    """Whose they are, and what is special about this server's."""
+    special = [f"accepting {settings.webmention_accept}"] if settings.webmention_accept != "known" else []
+    if settings.dry_outbox:
+        special.append("a rehearsal: nobody is told")
+    if allow:
+        special.append(f"may reach {', '.join(allow)}")
+    return f"of {settings.site}" + (f" ({'; '.join(special)})" if special else "")

@@ -75,6 +75,9 @@ class Tally:
         self.disconnects: Counter[str] = Counter()
         self.swept: Counter[str] = Counter()
         self.refused: Counter[tuple[str, str]] = Counter()  # by what a client asked for, and why not
+        self.mentions_sent: Counter[tuple[str]] = Counter()  # attempts, by what became of them
+        self.mentions_received: Counter[tuple[str, str]] = Counter()  # by state and type
+        self.work_failed: Counter[tuple[str, str]] = Counter()  # by which work, and why
         # By store and capability.
         self.batch_operations: dict[tuple[str, str], Histogram] = {}
         self.batch_seconds: dict[tuple[str, str], Histogram] = {}
@@ -98,6 +101,12 @@ class Tally:
                     self.swept[store] += removed
                 case events.MessageRefused(where, error):
                     self.refused[where, error] += 1
+                case events.MentionSent():
+                    self.mentions_sent[event.status,] += 1
+                case events.MentionReceived():
+                    self.mentions_received[event.state, event.type] += 1
+                case events.WorkFailed(where, error):
+                    self.work_failed[where, error] += 1
 
     def _batch(self, event: events.BatchApplied) -> None:
         second, size = self._second(), 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -23,10 +23,15 @@ Serve: TypeAlias = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, *, persist: Persist | None = None, faults_raise: bool = True, base: str = BASE
+    settings: Settings,
+    *,
+    persist: Persist | None = None,
+    faults_raise: bool = True,
+    base: str = BASE,
+    allow: Sequence[str] = (),
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a running application; `client.app` is that application."""
-    app = make_app(settings, persist=persist)
+    app = make_app(settings, persist=persist, allow=allow)
     transport = httpx.ASGITransport(
         app=app, raise_app_exceptions=faults_raise, client=("127.0.0.1", 40000), root_path=settings.root_path
     )

@@ -19,20 +19,33 @@ from holdfast.web.dashboard.editing import Editing
 from holdfast.web.dashboard.forms import Draft
 from holdfast.web.dashboard.gate import Gate, Page, Visit
 from holdfast.web.dashboard.listing import Listing
+from holdfast.web.dashboard.moderation import Moderation
+from holdfast.web.dashboard.outbox import Outbox
 from holdfast.web.dashboard.overview import Overview
 from holdfast.web.dashboard.pages import Pages
 from holdfast.web.dashboard.room import Room
 from holdfast.web.dashboard.rooms import Rooms
+from holdfast.web.dashboard.ruling import Ruling
 from holdfast.web.dashboard.saying import Saying, Words
 from holdfast.web.dashboard.sessions import Sessions
 from holdfast.web.dashboard.signin import SignIn
+from holdfast.web.mentions import Mentions
 from holdfast.web.problems import Problem
 from holdfast.web.requests import path_of
 from holdfast.web.tally import Tally
 
 __all__ = ["Dashboard"]
 
-_FOR_PROGRAMS = ("/persist", "/health", "/metrics", "/openapi.json", "/live.json", "/static/")
+_FOR_PROGRAMS = (
+    "/persist",
+    "/health",
+    "/metrics",
+    "/openapi.json",
+    "/live.json",
+    "/static/",
+    "/api/",
+    "/webmention",
+)
 
 _WORDS = {
     404: ("There is nothing here", "The address may be mistyped, or the page was somewhere else."),
@@ -51,13 +64,14 @@ class Dashboard:
         self,
         persist: Persist,
         channels: Channels | None,
+        mentions: Mentions | None,
         cursors: Cursors,
         access: Access,
         tally: Tally,
         settings: Settings,
     ) -> None:
         limit = settings.max_bytes
-        self._pages = Pages(chat=settings.chat, rooms=channels is not None)
+        self._pages = Pages(chat=settings.chat, rooms=channels is not None, mentions=mentions is not None)
         self._sessions = Sessions(persist, access)
         self._largest = limit if channels is None else max(limit, channels.hub.limits.message)
         self._signin = SignIn(self._sessions, access, Attempts(persist), self._pages, max_bytes=self._largest)
@@ -73,6 +87,10 @@ class Dashboard:
             self._room = Room(channels, self._pages, settings)
             self._saying = Saying(channels, self._pages)
             self._connections = Connections(channels, self._pages, settings)
+        self._outbox = None if mentions is None else Outbox(mentions, self._pages)
+        if mentions is not None:
+            self._moderation = Moderation(mentions, self._pages)
+            self._ruling = Ruling(mentions, self._moderation, self._pages)
 
     def without_rooms(self) -> None:
         """The store could have rooms, and nobody made their tables."""
@@ -97,6 +115,30 @@ class Dashboard:
             Route("/sign-out", gate.form(self._leave), methods=["POST"]),
             Route("/static/{name}", self._pages.static.serve, methods=["GET"]),
             *(self._room_routes() if self._has_rooms else []),
+            *([] if self._outbox is None else self._mention_routes(self._outbox)),
+        ]
+
+    def _mention_routes(self, outbox: Outbox) -> list[BaseRoute]:
+        moderation, ruling = self._moderation, self._ruling
+        pages: dict[str, Page] = {
+            "/outbox": outbox.show,
+            "/outbox/mention": outbox.one,
+            "/mentions": moderation.show,
+            "/mention": moderation.one,
+            "/mentions/block": ruling.confirm,
+            "/mentions/rules": ruling.show,
+        }
+        forms: dict[str, Page] = {
+            "/outbox/look": outbox.look,
+            "/outbox/retry": outbox.retry,
+            "/mentions/decide": moderation.decide,
+            "/mentions/rules": ruling.add,
+            "/mentions/rules/remove": ruling.remove,
+        }
+        gate = self._gate
+        return [
+            *(Route(path, gate.page(page), methods=["GET"]) for path, page in pages.items()),
+            *(Route(path, gate.form(page), methods=["POST"]) for path, page in forms.items()),
         ]
 
     def _room_routes(self) -> list[BaseRoute]:

@@ -34,6 +34,16 @@ NOTICES: Final[Mapping[str, str]] = {
     "unkept": "There is no history to forget.",
     "closed": "Closed. Its client comes back by itself.",
     "closed-gone": "That connection had ended already.",
+    "retried": "Tried again.",
+    "retrying": "Being tried again: it takes a while to answer. Look again in a moment.",
+    "mention-accepted": "Accepted. It is shown from now on.",
+    "mention-declined": "Declined. It is not shown, whatever its sender does.",
+    "mention-gone": "There is no such mention any more.",
+    "mention-unverified": "It was not verified, or is gone: there is nothing to show.",
+    "rule-block": "Blocked. What was there from it is declined.",
+    "rule-accept": "From now on accepted without a question; so is what waited.",
+    "rule-removed": "The rule is forgotten. What it decided stays decided.",
+    "rule-gone": "There was no such rule any more.",
     "signed-out": "You are signed out.",
 }
 
@@ -41,7 +51,7 @@ NOTICES: Final[Mapping[str, str]] = {
 class Pages:
     """Renders the templates."""
 
-    def __init__(self, *, chat: bool = False, rooms: bool = False) -> None:
+    def __init__(self, *, chat: bool = False, rooms: bool = False, mentions: bool = False) -> None:
         self.static = Static(_HERE / "static")
         self._jinja = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_HERE / "templates"),
@@ -58,8 +68,14 @@ class Pages:
             "count": words.count_words,
             "json": words.highlighted,
             "when": words.when_markup,
+            "link": words.link_markup,
         }
-        self._jinja.globals |= {"units": tuple(UNITS), "chat": chat, "rooms": rooms}
+        self._jinja.globals |= {
+            "units": tuple(UNITS),
+            "chat": chat,
+            "rooms": rooms,
+            "mentions": mentions,
+        }
 
     def forget_rooms(self) -> None:
         """Lead nobody to them."""

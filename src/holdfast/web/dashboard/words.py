@@ -9,7 +9,16 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup, escape
 
-__all__ = ["count_words", "highlighted", "key_markup", "size_words", "spark", "ttl_words", "when_markup"]
+__all__ = [
+    "count_words",
+    "highlighted",
+    "key_markup",
+    "link_markup",
+    "size_words",
+    "spark",
+    "ttl_words",
+    "when_markup",
+]
 
 HIGHLIGHTED_CHARACTERS = 100_000
 """Beyond this a value is shown plainly: tens of thousands of elements make a browser crawl."""
@@ -55,6 +64,20 @@ def when_markup(at: float) -> Markup:
     moment = datetime.fromtimestamp(at, UTC)
     exact = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return Markup('<time datetime="{}">{}</time>').format(exact, moment.strftime("%Y-%m-%d %H:%M:%S"))
+
+
+def link_markup(url: str, text: str | None = None) -> Markup:
+    """A link to somebody else's page, by its address without the scheme; what is no http(s) URL is text.
+
+    >>> str(link_markup("https://bob.example/post"))
+    '<a href="https://bob.example/post" rel="noreferrer noopener nofollow"><bdi>bob.example/post</bdi></a>'
+    """
+    shown = text or re.sub(r"^https?://", "", url).removesuffix("/")
+    if not url.startswith(("http://", "https://")):
+        return Markup("<bdi>{}</bdi>").format(key_markup(shown))
+    return Markup('<a href="{}" rel="noreferrer noopener nofollow"><bdi>{}</bdi></a>').format(
+        url, key_markup(shown)
+    )
 
 
 def count_words(count: float) -> str:
