@@ -55,7 +55,7 @@ class Deliveries:
         self._outbox, self._attempts = outbox, attempts
         self._now, self._sleep, self._lease = now, sleep, lease
         self._jobs: dict[asyncio.Task[None], tuple[Job, Claimed]] = {}
-        self._closing = False
+        self._closed = False
 
     async def drain(self, *, source_url: str | None = None, limit: int | None = None) -> int:
         """Attempt what is due (of the source) until nothing is, at most `limit`; how many were.
@@ -81,6 +81,8 @@ class Deliveries:
                 got = len(begun)
                 count += got
                 look_at = 0.0 if got == room else time.monotonic() + LOOK
+                if got == room:
+                    continue  # there may be more, for hosts that have room
             if not mine:
                 if got == 0 and (room or failed or (limit is not None and count >= limit)):
                     break
@@ -110,18 +112,18 @@ class Deliveries:
         return {task for task, (job, _) in self._jobs.items() if job.mention.source_url == source_url}
 
     async def _begin(self, limit: int, source_url: str | None) -> list[asyncio.Task[None]]:
-        if self._is_closing():
-            raise Closed("webmention: being closed")
+        if self._is_closed():
+            raise Closed("webmention: closed, or being closed")
         until = (
             time.monotonic() + self._lease - SETTLING
         )  # before the claim: the store counts from a later moment
         claimed = await self._outbox.claim(lease=self._lease, limit=limit, source_url=source_url)
-        if self._is_closing():
+        if self._is_closed():
             return []  # their leases run out
         return [self._start(each, until) for each in claimed]
 
-    def _is_closing(self) -> bool:
-        return self._closing
+    def _is_closed(self) -> bool:
+        return self._closed
 
     def _start(self, claimed: Claimed, until: float) -> asyncio.Task[None]:
         job = self._attempts.take(claimed.mention, until=until)
@@ -157,20 +159,17 @@ class Deliveries:
         raise AssertionError("the last try returns or raises")
 
     async def close(self) -> None:
-        """Put back what was not told yet; wait, within two deadlines, for what may have been."""
-        self._closing = True
-        try:
-            held = dict(self._jobs)
-            for task, (job, _) in held.items():
-                if not job.underway:
-                    task.cancel()
-            if held:
-                await asyncio.wait(held)
-            await asyncio.gather(
-                *(self._give_back(job, claimed) for task, (job, claimed) in held.items() if task.cancelled())
-            )
-        finally:
-            self._closing = False
+        """Put back what was not told yet; wait, within two deadlines, for what may have been. Nothing begins after."""
+        self._closed = True
+        held = dict(self._jobs)
+        for task, (job, _) in held.items():
+            if not job.underway:
+                task.cancel()
+        if held:
+            await asyncio.wait(held)
+        await asyncio.gather(
+            *(self._give_back(job, claimed) for task, (job, claimed) in held.items() if task.cancelled())
+        )
 
     async def _give_back(self, job: Job, claimed: Claimed) -> None:
         try:

@@ -187,7 +187,7 @@ class Outbound:
         return None if self._outbox is None else await self._outbox.next_due()
 
     async def close(self) -> None:
-        """Put back what is in hand and was not told yet; wait for the rest, some seconds. Twice is once."""
+        """Put back what is in hand and was not told yet; wait for the rest, some seconds. For good; twice is once."""
         if self._deliveries is not None:
             await self._deliveries.close()
 

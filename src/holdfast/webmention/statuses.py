@@ -6,7 +6,6 @@ else it is a page for people, of which the title has to do.
 
 from __future__ import annotations
 
-import html
 import re
 from typing import Any
 
@@ -14,6 +13,7 @@ import msgspec
 
 from holdfast.webmention.outcomes import Polled
 from holdfast.webmention.pages import Page
+from holdfast.webmention.tokens import unescape
 
 __all__ = ["status_of"]
 
@@ -38,7 +38,7 @@ def _words(page: Page) -> str:
     if kind == "text/plain":
         return text
     found = _TITLE.search(text) if "html" in kind else None
-    return "" if found is None else html.unescape(found[1])
+    return "" if found is None else unescape(found[1])
 
 
 def _of_json(body: bytes) -> str:
