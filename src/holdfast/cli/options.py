@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-__all__ = ["NEVER", "Choices", "Values", "common", "lifetime", "made_for"]
+__all__ = ["NEVER", "Choices", "Values", "common", "lifetime", "made_for", "reaching"]
 
 NEVER: Final = "none"
 C = TypeVar("C", bound=Callable[..., Any])
@@ -58,6 +58,21 @@ def common(command: C) -> C:
             callback=_keep,
             help="HOLDFAST_STORE where left out.",
         ),
+    ):
+        command = option(command)
+    return command
+
+
+def reaching(command: C) -> C:
+    """Give a command `--site` and `--allow`: one that fetches, for a site."""
+    for option in (
+        click.option(
+            "--allow",
+            multiple=True,
+            metavar="HOST:PORT",
+            help="Let this be reached though it is no public address: a site in development; may be repeated.",
+        ),
+        click.option("--site", metavar="URL", help="Whose mentions these are; HOLDFAST_SITE where left out."),
     ):
         command = option(command)
     return command

@@ -29,11 +29,12 @@ TERMINATED: Final = 143
 
 EXITS: Final = {
     OK: "done",
-    NO: "no: a key or message is absent, history is lost, doctor has a warning, migrations are pending, a token exists",
+    NO: "no: a key, message or mention is absent, there is no endpoint, history is lost, doctor has a warning, "
+    "migrations are pending, a token exists",
     USAGE: "wrong use: an argument, a setting, the store URL, a file that cannot be read or written",
-    UNAVAILABLE: "the store cannot be used: it does not answer, or its tables are missing",
+    UNAVAILABLE: "the store cannot be used: it does not answer, or its tables are missing; a page cannot be fetched",
     CONFLICT: "conflict: a live value exists",
-    PARTLY: "partly done: an import or export left something out",
+    PARTLY: "partly done: an import or export left something out, a mention was refused",
     BUG: "a fault of holdfast itself; please report what it printed",
     INTERRUPTED: "interrupted (Ctrl-C)",
     PIPE_CLOSED: "the reader of the output went away",

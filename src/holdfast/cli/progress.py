@@ -19,10 +19,11 @@ EVERY = 0.1  # seconds between two updates
 class Bar:
     """Rows done and, where the end is known, how far; notes of the command are printed above it."""
 
-    def __init__(self, out: Output, doing: str, *, total: int | None) -> None:
+    def __init__(self, out: Output, doing: str, *, total: int | None, unit: str = "rows") -> None:
         self._out = out
         self._doing = doing
         self._total = total
+        self._unit = unit
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._next = 0.0
@@ -35,7 +36,7 @@ class Bar:
 
         console = Console(stderr=True, highlight=False)
         ends = [BarColumn(), TaskProgressColumn()] if self._total else []
-        words = TextColumn("{task.description} {task.fields[rows]:,} rows")
+        words = TextColumn("{task.description} {task.fields[rows]:,} " + self._unit)
         self._progress = Progress(words, *ends, TimeElapsedColumn(), console=console, transient=True)
         self._task = self._progress.add_task(self._doing, total=self._total, rows=0)
         self._progress.start()

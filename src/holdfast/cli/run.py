@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+from msgspec import structs
 
 from holdfast import errors
 from holdfast.cli import output
@@ -29,8 +30,20 @@ if TYPE_CHECKING:
 
     from holdfast.channels import Channels
     from holdfast.persist import Persist
+    from holdfast.webmention import Webmention
 
-__all__ = ["channels_beside", "chosen", "configured", "is_missing", "with_channels", "with_store", "worded"]
+__all__ = [
+    "channels_beside",
+    "chosen",
+    "configured",
+    "is_missing",
+    "webmention_beside",
+    "with_channels",
+    "with_store",
+    "with_webmention",
+    "without_store",
+    "worded",
+]
 
 MISSED: Final = 10_000
 """Messages that `channels tail --since` may bring, and that may wait while its output is blocked."""
@@ -130,6 +143,63 @@ def _channels(settings: Settings, auto_migrate: bool | None, history: int) -> Ch
     )
 
 
+def with_webmention(
+    work: Callable[[Webmention, Output], Awaitable[T]],
+    *,
+    subject: str,
+    creates: bool = False,
+    auto_migrate: bool | None = None,
+    site: str | None = None,
+    allow: Sequence[str] = (),
+    rehearses: bool = False,
+) -> T:
+    """Run `work` over the mentions of the chosen store, as `with_store` does; nothing goes on in the background.
+
+    One that only `rehearses` has an empty store in memory where there is none yet.
+    """
+    settings, out = configured(site=site), chosen()
+    if rehearses and (settings.store.startswith("memory:") or is_missing(settings.store)):
+        settings = structs.replace(settings, store="memory://")
+    else:
+        _check(settings.store, creates, False)
+
+    async def whole() -> T:
+        async with _webmention(settings, auto_migrate, allow) as mentions:
+            return await work(mentions, out)
+
+    with worded(subject):
+        return _run(whole)
+
+
+def webmention_beside(*, auto_migrate: bool | None = None) -> Webmention | None:
+    """The mentions of the chosen store, as `channels_beside` has its rooms; None where the extra is missing, too."""
+    try:
+        return _webmention(configured(), auto_migrate, ())
+    except errors.StoreMisconfigured:
+        return None
+
+
+def _webmention(settings: Settings, auto_migrate: bool | None, allow: Sequence[str]) -> Webmention:
+    from holdfast.webmention import NetworkPolicy, Webmention
+
+    return Webmention(
+        settings.store,
+        site=settings.site,
+        namespace=settings.namespace,
+        policy=NetworkPolicy(allow=allow),
+        accept=settings.webmention_accept,  # type: ignore[arg-type] # the settings have checked it
+        auto_migrate=_migrates(settings, auto_migrate),
+        background=False,
+    )
+
+
+def without_store(work: Callable[[Output], Awaitable[T]], *, subject: str) -> T:
+    """Run `work`, which needs none."""
+    out = chosen()
+    with worded(subject):
+        return _run(lambda: work(out))
+
+
 def _migrates(settings: Settings, wanted: bool | None) -> bool | None:
     return settings.auto_migrate if wanted is None else wanted
 
@@ -202,6 +272,11 @@ def _failed(subject: str, exc: errors.HoldfastError) -> Failed:
         case errors.HistoryLost():
             words = f"{message}; `holdfast channels history` prints what is kept"
             return Failed(output.NO, words, kind=kind)
+        case errors.AddressRefused():
+            words = f"{message}; for a site of one's own, --allow HOST:PORT names an exception"
+            return Failed(output.USAGE, words, kind=kind)
+        case errors.UnknownMention() | errors.MentionRefused():
+            return Failed(output.NO, message, kind=kind)
         case errors.MessageTooLarge() | errors.TopicRefused():
             return Failed(output.USAGE, message, kind=kind)
         case _:
