@@ -15,7 +15,7 @@ from holdfast.settings import Settings
 from holdfast.webmention import NetworkPolicy, Webmention
 
 if TYPE_CHECKING:
-    from holdfast.webmention import Rehearsal
+    from holdfast.webmention import Fetcher, Rehearsal
 
 __all__ = ["Mentions"]
 
@@ -25,29 +25,29 @@ class Mentions:
 
     Attributes:
         webmention: what sends and receives.
-        rehearsal: None, or what fetches for it and tells nobody.
-        policy: which addresses may be connected to.
+        web: what fetches for it.
+        policy: which addresses that may connect to.
+        rehearsing: whether nobody is told of anything.
     """
 
     def __init__(self, settings: Settings, *, allow: Sequence[str] = (), background: bool = True) -> None:
         self.policy = NetworkPolicy(allow=tuple(allow))
-        self.rehearsal = _rehearsal(self.policy) if settings.dry_outbox else None
+        self.rehearsing = settings.dry_outbox
+        self.web = _web(self.policy, rehearsing=settings.dry_outbox)
         self.webmention = Webmention(
             settings.store,
             site=settings.site,
             namespace=settings.namespace,
             accept=cast("Any", settings.webmention_accept),  # the settings have seen to it
             auto_migrate=settings.auto_migrate,
-            web=self.rehearsal,
-            policy=None if self.rehearsal is not None else self.policy,
+            web=self.web,
             background=background,
         )
         self._opened: AsyncExitStack | None = None
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opened:
-            if self.rehearsal is not None:
-                await opened.enter_async_context(self.rehearsal)
+            await opened.enter_async_context(self.web)
             await opened.enter_async_context(self.webmention)
             self._opened = opened.pop_all()
         return self
@@ -74,10 +74,10 @@ class Mentions:
         return [Route(path, app) for path, app in paths.items()]
 
 
-def _rehearsal(policy: NetworkPolicy) -> Rehearsal:
-    from holdfast.webmention import Rehearsal  # loads what fetches, which a server without a site needs not
+def _web(policy: NetworkPolicy, *, rehearsing: bool) -> Fetcher | Rehearsal:
+    from holdfast.webmention import Fetcher, Rehearsal  # which a server without a site need not load
 
-    return Rehearsal(policy)
+    return Rehearsal(policy) if rehearsing else Fetcher(policy)
 
 
 class _App:

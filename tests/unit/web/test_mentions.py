@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -100,7 +101,9 @@ async def test_the_sites_host_is_answered_and_another_is_not(client: httpx.Async
 async def test_who_sent_it_is_what_a_trusted_proxy_says(
     client: httpx.AsyncClient, bob: Site, trusted: str, client_is: str
 ) -> None:
-    app = ProxyHeadersMiddleware(app_of(client), trusted)  # as `--forwarded-allow-ips` has it
+    app: Any = ProxyHeadersMiddleware(
+        cast("Any", app_of(client)), trusted
+    )  # as `--forwarded-allow-ips` has it
     transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 40000))
     async with httpx.AsyncClient(transport=transport, base_url=SITE) as behind:
         sent = {"source": bob.url("/reply"), "target": TARGET}

@@ -49,6 +49,7 @@ class Looked(msgspec.Struct, frozen=True):
 
     endpoint: str | None
     steps: Sequence[str]
+    says: str  # where there is none
 
 
 class Outbox:
@@ -78,7 +79,7 @@ class Outbox:
             counts=await self._webmention.outgoing_counts(),
             names=STATUSES,
             site=self._webmention.site,
-            rehearsing=self._mentions.rehearsal is not None,
+            rehearsing=self._mentions.rehearsing,
         )
 
     async def _page(self, status: str, after: int | None) -> tuple[list[Sending], int | None]:
@@ -145,11 +146,11 @@ class Outbox:
         from holdfast.webmention import discover
 
         try:
-            found = await discover(target, policy=self._mentions.policy)
+            found = await discover(target, web=self._mentions.web)
         except (AddressRefused, FetchFailed) as exc:
             said = str(exc)
-            return Looked(None, [f"{said[:1].upper()}{said[1:]}."])
-        return Looked(found.endpoint, found.steps)
+            return Looked(None, [f"{said[:1].upper()}{said[1:]}."], "The page could not be looked at.")
+        return Looked(found.endpoint, found.steps, "There is no endpoint: this page takes no mentions.")
 
     async def retry(self, visit: Visit) -> Response:
         """One target, or all of a source that are not sent."""
