@@ -134,7 +134,8 @@ class Lab:
 
     async def row(self, name: str) -> OutgoingMention:
         """The stored mention of this target."""
-        return next(row for row in await self.outbox.of(SOURCE) if row.target_url == to(name))
+        rows: list[OutgoingMention] = await self.outbox.of(SOURCE)
+        return next(row for row in rows if row.target_url == to(name))
 
     async def statuses(self) -> dict[str, str]:
         """Target and status of all that is stored."""
@@ -152,9 +153,9 @@ async def lab(**options: Any) -> AsyncIterator[Lab]:
         await made.outbound.close()
 
 
-async def reached(said: Callable[[], bool]) -> None:
+async def reached(said: Callable[[], bool], *, most: int = 10_000) -> None:
     """Let others run until it is so."""
-    for _ in range(10_000):
+    for _ in range(most):
         if said():
             return
         await asyncio.sleep(0)
