@@ -1,0 +1,1 @@
+"""`python -m bench.webmention`: mentions between web sites, beside its peers'."""
