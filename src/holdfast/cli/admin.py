@@ -5,18 +5,26 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from holdfast.cli import output
 from holdfast.cli.options import common
 from holdfast.cli.output import Failed, Output
-from holdfast.cli.run import channels_beside, chosen, configured, is_missing, with_store
+from holdfast.cli.run import (
+    channels_beside,
+    chosen,
+    configured,
+    is_missing,
+    webmention_beside,
+    with_store,
+)
 from holdfast.store import Finding, Migration, masked
 
 if TYPE_CHECKING:
     from holdfast.persist import Persist
+    from holdfast.webmention import Webmention
 
 __all__ = ["doctor", "migrate", "token"]
 
@@ -44,9 +52,9 @@ def migrate(dry_run: bool, as_sql: bool, whole: bool) -> None:
 
         async def work(persist: Persist, out: Output) -> None:
             applied = [*await persist.migrate()]
-            channels = channels_beside()
-            if channels is not None:
-                applied += await channels.migrate()
+            for beside in (channels_beside(), webmention_beside()):
+                if beside is not None:
+                    applied += await beside.migrate()
             words = "\n".join(f"applied {_line(each)}" for each in applied) or "nothing to do"
             out.answer({"applied": [_facts(each) for each in applied]}, words)
 
@@ -63,9 +71,9 @@ def _facts(migration: Migration) -> dict[str, object]:
 
 async def _ask_pending(persist: Persist, _: Output) -> Sequence[Migration]:
     lacking = [*await persist.pending()]
-    channels = channels_beside()
-    if channels is not None:
-        lacking += [each for each in await channels.pending() if each not in lacking]
+    for beside in (channels_beside(), webmention_beside()):
+        if beside is not None:
+            lacking += [each for each in await beside.pending() if each not in lacking]
     return lacking
 
 
@@ -121,7 +129,10 @@ def doctor() -> None:
         found = list(await persist.describe())
         channels = channels_beside()
         if channels is not None:
-            found += _of_channels(await channels.describe(), found)
+            found += _beside("channels", await channels.describe(), found)
+        mentions = webmention_beside()
+        if mentions is not None and (said := await _of_mentions(mentions)):
+            found += _beside("webmention", [*await mentions.describe(), *said], found)
         if all(each.subject != "migrations" for each in found):
             found += _about_migrations(await _ask_pending(persist, out))
         return found
@@ -140,14 +151,35 @@ def doctor() -> None:
         raise Failed(output.NO, f"doctor: {warnings} warning{'s' * (warnings > 1)}", kind="Warnings")
 
 
-def _of_channels(said: Sequence[Finding], before: Sequence[Finding]) -> list[Finding]:
-    """What is true of messages and was not said of values already; figures of one moment aside."""
+def _beside(capability: str, said: Sequence[Finding], before: Sequence[Finding]) -> list[Finding]:
+    """What is true of a capability and was not said of values already; figures of one moment aside."""
     known = {(each.subject, _FIGURES.sub("", each.text)) for each in before}
     return [
-        Finding(each.level, f"channels: {each.subject}", each.text)
+        Finding(each.level, f"{capability}: {each.subject}", each.text)
         for each in said
         if (each.subject, _FIGURES.sub("", each.text)) not in known
     ]
+
+
+async def _of_mentions(mentions: Webmention) -> list[Finding]:
+    """How many there are and whose; nothing where nobody uses them."""
+    if await mentions.pending():
+        return []
+    async with mentions:
+        out, came = await mentions.outgoing_counts(), await mentions.states()
+    if mentions.site is None and not any((*out.values(), *came.values())):
+        return []
+    site = Finding("ok", "site", f"Mentions of {mentions.site} are taken in.")
+    if mentions.site is None:
+        site = Finding("note", "site", "HOLDFAST_SITE is not set: none are taken in.")
+    failed = f", {out['failed']:,} given up: `holdfast webmention retry` tries again" if out["failed"] else ""
+    waiting = f"{out['sent']:,} sent, {out['pending']:,} to be sent{failed}."
+    wanted = f"{came['accepted']:,} accepted, {came['pending']:,} for a moderator, {came['queued']:,} to be verified."
+    level: Literal["ok", "note"] = "note" if out["failed"] else "ok"
+    return [site, Finding(level, "outbox", waiting), Finding("ok", "inbox", wanted)]
+
+
+_USES = {"persist": "Values", "channels": "Rooms", "webmention": "Mentions"}
 
 
 def _about_migrations(pending: Sequence[Migration]) -> list[Finding]:
@@ -155,10 +187,12 @@ def _about_migrations(pending: Sequence[Migration]) -> list[Finding]:
     if not pending:
         return [Finding("ok", "migrations", "Nothing is pending.")]
     names = ", ".join(f"{each.capability} {each.version}" for each in pending)
-    capabilities = {each.capability for each in pending}
-    if all(each.version == 1 for each in pending) and not {"persist", "channels"} <= capabilities:
-        used, other = ("rooms", "Values") if "persist" in capabilities else ("values", "Rooms")
-        text = f"Nothing is pending for {used}. {other} need {names}: `holdfast migrate` applies them."
+    lacking = {each.capability for each in pending}
+    used = [use.lower() for name, use in _USES.items() if name not in lacking]
+    if all(each.version == 1 for each in pending) and used:
+        others = " and ".join(use for name, use in _USES.items() if name in lacking).capitalize()
+        text = f"Nothing is pending for {' and '.join(used)}. {others} need {names}: "
+        text += "`holdfast migrate` applies them."
         return [Finding("note", "migrations", text)]
     return [Finding("warning", "migrations", f"Pending: {names}. `holdfast migrate` applies them.")]
 

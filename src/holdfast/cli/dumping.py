@@ -1,10 +1,10 @@
-"""The work of `export`: keys page by page, their values by as many as fit, each a line; then topics alike."""
+"""The work of `export`: keys page by page, values by as many as fit, each a line; then topics, then mentions."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
 
@@ -16,6 +16,9 @@ from holdfast.cli.sink import Sink
 from holdfast.errors import InvalidConversion
 from holdfast.persist import Entry, Persist
 
+if TYPE_CHECKING:
+    from holdfast.webmention import Webmention
+
 __all__ = ["Dumping"]
 
 PAGE: Final = 500
@@ -25,18 +28,27 @@ AIM_BYTES: Final = 4 << 20
 
 
 class Dumping:
-    """One export of either or both.
+    """One export of what there is of the three.
 
-    `rows` were written, `messages` of them of topics; `broken` left out because they are not JSON.
+    `rows` were written, `messages` of them of topics, `mentions` documents about mentions; `broken` left
+    out because they are not JSON.
     """
 
-    def __init__(self, persist: Persist | None, channels: Channels | None, out: Output) -> None:
+    def __init__(
+        self,
+        persist: Persist | None,
+        channels: Channels | None,
+        out: Output,
+        webmention: Webmention | None = None,
+    ) -> None:
         self._persist = persist
         self._channels = channels
+        self._webmention = webmention
         self._out = out
         self._at_once = 16
         self.rows = 0
         self.messages = 0
+        self.mentions = 0
         self.broken = 0
 
     async def write(self, namespace: str, prefix: str, sink: Sink, bar: Bar) -> None:
@@ -46,6 +58,12 @@ class Dumping:
         if self._channels is not None:
             async for topic in self._channels.topics(prefix):
                 await self._topic(self._channels, topic.topic, sink, bar)
+        if self._webmention is not None:
+            async for page in self._webmention.archived():
+                sink.write(b"".join(map(lines.mention, page)))
+                self.rows += len(page)
+                self.mentions += len(page)
+                bar.at(self.rows)
         sink.write(lines.end(self.rows))
 
     async def _values(self, persist: Persist, prefix: str, sink: Sink, bar: Bar) -> None:

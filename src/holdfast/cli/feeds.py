@@ -18,7 +18,7 @@ __all__ = ["Listing", "read_feed"]
 
 MAX_POSTS: Final = 50_000  # of one sitemap, as their standard has it
 _ROOT: Final = re.compile(
-    rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?\s*(?:<\?[^>]{0,500}>\s*|<!--[^>]{0,2000}-->\s*){0,20}"
+    rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?\s*(?:<\?[^>]{0,500}>\s*|<!--[^>]{0,2000}-->\s*|<!DOCTYPE[^>\[]{0,500}>\s*){0,20}"
     rb"<(?:\w{1,20}:)?(?:rss|feed|RDF|urlset|sitemapindex)\b"
 )
 

@@ -6,7 +6,8 @@
     {"key":"user:1","value":{"name":"Ada"},"expires_at":1763667600000}
     {"key":"motto","value":"hold fast","expires_at":null}
     {"topic":"room:a","event":"said","payload":{"n":1},"at":1763664000000,"id":null,"position":"7~c0ffee","edited":false}
-    {"holdfast":"end","rows":3}
+    {"mention":"r","id":"8c1f","data":{"kind":"block","pattern":"spam.example"},"tags":["block"],"due":null}
+    {"holdfast":"end","rows":4}
 
 `value` is the stored JSON as it is. `expires_at` is milliseconds since 1970, or
 null for a value that never expires; a row may leave it out for null.
@@ -15,6 +16,11 @@ A line with `topic` is a message. `id` is what its publisher gave, or null; `at`
 is milliseconds since 1970; `position` is where it stood in the store that the
 export is of. Messages of a topic stand in their order. `id`, `position` and
 `edited` may be left out.
+
+A line with `mention` is a document about mentions: one that goes out (`o`), one
+that came in (`i`), a rule of who is let in (`r`), a photo (`p`). `id`, `data`
+and `tags` are as the store has them; `due` is milliseconds since 1970, when
+there is something to do about it, or null.
 
 The first
 line names the format; a file without it (made by hand) is read as the newest.
@@ -26,9 +32,12 @@ Pure: no files, no clocks.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
+
+if TYPE_CHECKING:
+    from holdfast.webmention import Archived
 
 __all__ = [
     "FORMAT",
@@ -41,6 +50,7 @@ __all__ = [
     "TooNew",
     "end",
     "head",
+    "mention",
     "message",
     "read",
     "row",
@@ -50,6 +60,7 @@ FORMAT: Final = 1
 FRAME: Final = b'{"holdfast":'
 """How the first and the last line begin."""
 _MESSAGE: Final = b'{"topic":'
+_MENTION: Final = b'{"mention":'
 
 
 class Broken(ValueError):
@@ -130,7 +141,17 @@ def message(said: Said) -> bytes:
     return _encode(said) + b"\n"
 
 
-def read(line: bytes) -> Row | Said | Head | End | None:
+def mention(archived: Archived) -> bytes:
+    """The line of one document about mentions."""
+    data = bytes(archived.data)
+    if b"\n" in data or b"\r" in data:  # between tokens, as for values
+        data = data.replace(b"\n", b" ").replace(b"\r", b" ")
+    due = b"null" if archived.due is None else b"%d" % archived.due
+    parts = (_encode(archived.mention), _encode(archived.id), data, _encode(archived.tags), due)
+    return b'{"mention":%b,"id":%b,"data":%b,"tags":%b,"due":%b}\n' % parts
+
+
+def read(line: bytes) -> Row | Said | Archived | Head | End | None:
     """What a line says; None: it is blank.
 
     Raises:
@@ -140,6 +161,8 @@ def read(line: bytes) -> Row | Said | Head | End | None:
     try:
         if line.startswith(_MESSAGE):
             return _said(line)
+        if line.startswith(_MENTION):
+            return _archived(line)
         found = _row(line)
         _any(found.value)  # Row skips over the value: numbers out of range and bad UTF-8 show only here
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
@@ -149,7 +172,13 @@ def read(line: bytes) -> Row | Said | Head | End | None:
     return found
 
 
-def _other(line: bytes, exc: Exception) -> Said | Head | End:
+def _archived(line: bytes) -> Archived:
+    from holdfast.webmention import Archived
+
+    return msgspec.json.decode(line, type=Archived)
+
+
+def _other(line: bytes, exc: Exception) -> Said | Archived | Head | End:
     try:
         found: Any = _any(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as why:
@@ -159,6 +188,8 @@ def _other(line: bytes, exc: Exception) -> Said | Head | End:
             raise Broken(str(exc)) from None
         case {"topic": _}:
             return _as_said(found)
+        case {"mention": _}:
+            return _as_archived(line)
         case {"holdfast": "export", "format": int(number)}:
             if number > FORMAT:
                 raise TooNew(f"export format {number}; this version reads up to {FORMAT}: upgrade holdfast")
@@ -166,7 +197,7 @@ def _other(line: bytes, exc: Exception) -> Said | Head | End:
         case {"holdfast": "end", "rows": int(rows)}:
             return End(rows)
         case dict():
-            raise Broken("no `key`, and no `topic`")
+            raise Broken("no `key`, no `topic` and no `mention`")
     raise Broken("not an object with `key` and `value`")
 
 
@@ -174,5 +205,12 @@ def _as_said(found: Any) -> Said:
     """A message whose fields stand in another order, or one that is none."""
     try:
         return msgspec.convert(found, Said)
+    except msgspec.ValidationError as exc:
+        raise Broken(str(exc)) from None
+
+
+def _as_archived(line: bytes) -> Archived:
+    try:
+        return _archived(line)
     except msgspec.ValidationError as exc:
         raise Broken(str(exc)) from None

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from operator import itemgetter
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -18,6 +18,9 @@ from holdfast.cli.progress import Bar
 from holdfast.cli.source import TooLong, Unreadable
 from holdfast.errors import ChannelError, DuplicateKey, PersistError
 from holdfast.persist import Persist
+
+if TYPE_CHECKING:
+    from holdfast.webmention import Archived, Webmention
 
 __all__ = ["Counts", "Existing", "Loading"]
 
@@ -32,7 +35,7 @@ class Counts(msgspec.Struct):
     stored: int = 0
     kept: int = 0  # a live value was there, and `keep` was asked for; a message was there as it is
     expired: int = 0  # their time was over before they came
-    left_out: int = 0  # messages for a store that cannot have any
+    left_out: int = 0  # messages and mentions for a store that cannot have any
     broken: int = 0
 
     def words(self) -> str:
@@ -47,13 +50,16 @@ class Counts(msgspec.Struct):
 
 OpenChannels: TypeAlias = Callable[[], Awaitable[Channels | None]]
 """Opens the store's rooms when the first message comes; None: it cannot have any."""
+OpenWebmention: TypeAlias = Callable[[], Awaitable["Webmention | None"]]
+"""The same, for mentions."""
+Kept: TypeAlias = "lines.Row | lines.Said | Archived"
 
 
 class _Waiting(msgspec.Struct, frozen=True):
     """A row on its way to the store, with its line's number."""
 
     number: int
-    row: lines.Row | lines.Said
+    row: Kept
     expires: timedelta | None
 
 
@@ -76,15 +82,18 @@ class Loading:
         existing: Existing,
         from_line: int,
         channels: OpenChannels | None = None,
+        webmention: OpenWebmention | None = None,
         now: int | None = None,
     ) -> None:
         self._out = out
         self._open_channels = channels
+        self._open_webmention = webmention
         self._create = existing == "keep"
         self._from = from_line
         self._now = now
         self._channels: Channels | None = None
-        self._asked = False
+        self._webmention: Webmention | None = None
+        self._asked: set[str] = set()
         self._ends = True  # False: a first line was seen and no last one yet
         self.counts = Counts()
         self.line = from_line
@@ -121,7 +130,7 @@ class Loading:
             row = self._row(number, line)
             if row is None:
                 continue
-            if isinstance(row, lines.Said) or row.expires_at is None:
+            if not isinstance(row, lines.Row) or row.expires_at is None:
                 found.append(_Waiting(number, row, None))
             elif row.expires_at > now:
                 found.append(_Waiting(number, row, timedelta(milliseconds=row.expires_at - now)))
@@ -129,7 +138,7 @@ class Loading:
                 self.counts.expired += 1
         return found
 
-    def _row(self, number: int, line: bytes | TooLong) -> lines.Row | lines.Said | None:
+    def _row(self, number: int, line: bytes | TooLong) -> Kept | None:
         """The row of a line; None where it is something else, which has then been seen to."""
         try:
             if isinstance(line, TooLong):
@@ -138,14 +147,18 @@ class Loading:
         except lines.Broken as exc:
             self._report(number, str(exc))
             return None
-        if isinstance(found, lines.Row | lines.Said):
-            return found
-        if found is not None:
-            self._ends = isinstance(found, lines.End)
-        return None
+        if found is None or isinstance(found, lines.Head | lines.End):
+            if found is not None:
+                self._ends = isinstance(found, lines.End)
+            return None
+        return found
 
     async def _store(self, persist: Persist, rows: list[_Waiting]) -> None:
-        answers = [*await self._values(persist, rows), *await self._messages(rows)]
+        answers = [
+            *await self._values(persist, rows),
+            *await self._messages(rows),
+            *await self._mentions(rows),
+        ]
         failed: BaseException | None = None
         for number, answer in sorted(answers, key=itemgetter(0)):
             if answer is True:
@@ -190,12 +203,41 @@ class Loading:
 
     async def _rooms(self) -> Channels | None:
         """Opened when the first message comes."""
-        if not self._asked and self._open_channels is not None:
-            self._channels, self._asked = await self._open_channels(), True
+        if "channels" not in self._asked and self._open_channels is not None:
+            self._channels = await self._open_channels()
+            self._asked.add("channels")
             if self._channels is None:
                 why = "this store cannot have channels: messages are left out"
                 self._out.note(f"import: {why}", error=why)
         return self._channels
+
+    async def _mentions(self, rows: list[_Waiting]) -> Iterable[_Answer]:
+        """Those about mentions; nothing where the store cannot have any."""
+        waiting = [
+            (each.number, each.row) for each in rows if not isinstance(each.row, lines.Row | lines.Said)
+        ]
+        if not waiting:
+            return []
+        found: Sequence[bool | Exception]
+        try:
+            mentions = await self._inbox()
+            if mentions is None:
+                self.counts.left_out += len(waiting)
+                return []
+            found = await mentions.restore([row for _, row in waiting], replace=not self._create)
+        except Exception as exc:  # noqa: BLE001 - as for messages: the first in the file decides
+            found = [exc] * len(waiting)
+        return zip((number for number, _ in waiting), found, strict=True)
+
+    async def _inbox(self) -> Webmention | None:
+        """Opened when the first mention comes."""
+        if "webmention" not in self._asked and self._open_webmention is not None:
+            self._webmention = await self._open_webmention()
+            self._asked.add("webmention")
+            if self._webmention is None:
+                why = "this store cannot have mentions, or holdfast[webmention] is not installed: they are left out"
+                self._out.note(f"import: {why}", error=why)
+        return self._webmention
 
     async def _restored(
         self, channels: Channels | Exception | None, topic: str, said: list[tuple[int, Message]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -11,6 +11,7 @@ from urllib.parse import urljoin
 import msgspec
 
 from holdfast.cli.feeds import Listing, read_feed
+from holdfast.cli.output import blocking
 from holdfast.cli.places import is_of
 from holdfast.errors import FetchFailed
 from holdfast.webmention import Page, Web, read_post
@@ -85,8 +86,12 @@ def _of_html(html: bytes, url: str, charset: str | None = None) -> Found:
 
 def of_file(path: str, url: str) -> Found:
     """The post of a file, as if it were at `url`; Markdown or plain text by its suffix. `-` is standard input."""
-    with os.fdopen(0, "rb", closefd=False) if path == "-" else Path(path).open("rb") as file:
-        body = file.read(MAX_BYTES + 1)
+    if path == "-":
+        with blocking():
+            body = sys.stdin.buffer.read(MAX_BYTES + 1)
+    else:
+        with Path(path).open("rb") as file:
+            body = file.read(MAX_BYTES + 1)
     if len(body) > MAX_BYTES:
         raise ValueError(f"{path!r} is larger than {MAX_BYTES >> 20} MiB")
     kind = _SUFFIXES.get(Path(path).suffix.lower())

@@ -8,6 +8,7 @@ from holdfast.channels import migrations as rooms
 from holdfast.engines import notes
 from holdfast.persist.migrations import LEDGER, MIGRATIONS
 from holdfast.store import Migration
+from holdfast.webmention import migrations as mentions
 
 __all__ = ["DIALECTS", "dialect_of", "known", "script"]
 
@@ -29,7 +30,10 @@ def dialect_of(store: str) -> str:
 def known(dialect: str) -> tuple[Migration, ...] | None:
     """Every migration of the dialect, in the order of making; None where it has none of its own."""
     values = MIGRATIONS.get(dialect)
-    return None if values is None else (*values, *notes.MIGRATIONS[dialect], *rooms.MIGRATIONS[dialect])
+    if values is None:
+        return None
+    others = (notes.MIGRATIONS, rooms.MIGRATIONS, mentions.MIGRATIONS)
+    return (*values, *(each for migrations in others for each in migrations[dialect]))
 
 
 def script(dialect: str, migrations: Sequence[Migration], now: int) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 from msgspec import structs
@@ -17,18 +17,29 @@ from holdfast.cli import output
 from holdfast.cli.options import common
 from holdfast.cli.output import Failed, Output
 from holdfast.cli.progress import Bar
-from holdfast.cli.run import channels_beside, chosen, configured, with_store, worded
+from holdfast.cli.run import (
+    channels_beside,
+    chosen,
+    configured,
+    webmention_beside,
+    with_store,
+    worded,
+)
 from holdfast.cli.sink import Sink
 from holdfast.store import Migration
 
 if TYPE_CHECKING:
     from holdfast.channels import Channels
+    from holdfast.cli.dumping import Dumping
     from holdfast.cli.loading import Existing, Loading
     from holdfast.persist import Persist
+    from holdfast.webmention import Webmention
 
 __all__ = ["export", "import_"]
 
-LARGEST_MESSAGE = 64 << 10
+C = TypeVar("C", "Channels", "Webmention")
+
+LARGEST_DOCUMENT = 1 << 20  # of mentions; messages are smaller
 LINE_SLACK = 16 << 10
 """What a line holds beside its value: the key, every character escaped, and the words around."""
 
@@ -44,32 +55,51 @@ LINE_SLACK = 16 << 10
     metavar="FILE",
     help="Into a file, gzipped if its name ends with .gz.",
 )
-@click.option("--only", type=click.Choice(["values", "messages"]), help="One of the two; else both.")
+@click.option("--only", type=click.Choice(["values", "messages", "mentions"]), help="One of these; else all.")
 def export(prefix: str, path: Path | None, only: str | None) -> None:
-    """Write the values whose keys start with PREFIX, and the messages whose topics do, or all, as lines of JSON.
+    """Write the values whose keys start with PREFIX, and the messages whose topics do, as lines of JSON; or all.
 
-    To standard output, or into a file that appears only when it is whole. What
-    is written to the store meanwhile may or may not be in it. On Redis a key
-    may come twice, which an import does not mind.
+    Without PREFIX, mentions too. To standard output, or into a file that
+    appears only when it is whole. What is written to the store meanwhile may or
+    may not be in it. On Redis a key may come twice, which an import does not
+    mind.
     """
     from holdfast.cli.dumping import Dumping
 
+    if prefix and only == "mentions":
+        raise click.UsageError("PREFIX is of keys and topics, and --only mentions of neither")
     namespace = configured().namespace
 
     async def work(persist: Persist, out: Output) -> Dumping:
         async with AsyncExitStack() as opened:
-            channels = None if only == "values" else await _channels(out, opened, wanted=only == "messages")
-            values = None if only == "messages" else await _values(persist, opened, wanted=channels is None)
-            job = Dumping(values, channels, out)
+            rooms, mentions, values = None, None, None
+            if only in (None, "messages"):
+                rooms = await _beside("channels", channels_beside, out, opened, wanted=only is not None)
+            if only == "mentions" or not (only or prefix):
+                mentions = await _beside(
+                    "webmention", webmention_beside, out, opened, wanted=only is not None
+                )
+            if only in (None, "values"):
+                values = await _values(persist, opened, wanted=rooms is None and mentions is None)
+            job = Dumping(values, rooms, out, mentions)
             with Bar(out, "export", total=None) as bar, Sink(out, path) as sink:
                 await job.write(namespace, prefix, sink, bar)
         return job
 
     subject = f"export {prefix!r}" if prefix else "export"
-    job = with_store(work, subject=subject, opens=False, auto_migrate=False)
-    words = f"{job.rows:,} exported" + (f", {job.messages:,} of them messages" if job.messages else "")
+    _sum_up(with_store(work, subject=subject, opens=False, auto_migrate=False))
+
+
+def _sum_up(job: Dumping) -> None:
+    """How many of what; `Failed` where some of it was left out."""
+    parts = [
+        f"{number:,} of them {what}"
+        for number, what in ((job.messages, "messages"), (job.mentions, "of mentions"))
+        if number
+    ]
+    words = ", ".join([f"{job.rows:,} exported", *parts])
     words += f", {job.broken:,} left out" if job.broken else ""
-    facts = {"messages": job.messages, "broken": job.broken}
+    facts = {"messages": job.messages, "mentions": job.mentions, "broken": job.broken}
     if job.broken:
         raise Failed(output.PARTLY, words, kind="PartlyDone", rows=job.rows, **facts)
     chosen().note(words, exported=job.rows, **facts)
@@ -82,15 +112,24 @@ async def _values(persist: Persist, opened: AsyncExitStack, *, wanted: bool) -> 
     return await opened.enter_async_context(persist)
 
 
-async def _channels(out: Output, opened: AsyncExitStack, *, wanted: bool) -> Channels | None:
-    """The rooms to export, opened; None where there are none."""
-    channels = channels_beside(auto_migrate=False)
-    if channels is None:
-        out.note("export: this store cannot have channels: values alone", only="values")
+_WITHOUT = {
+    "channels": "this store cannot have channels",
+    "webmention": "this store cannot have mentions, or `holdfast[webmention]` is not installed",
+}
+
+
+async def _beside(
+    capability: str, make: Callable[..., C | None], out: Output, opened: AsyncExitStack, *, wanted: bool
+) -> C | None:
+    """The rooms or mentions to export, opened; None where there are none."""
+    found = make(auto_migrate=False)
+    if found is None:
+        out.note(f"export: {_WITHOUT[capability]}: they are left out", without=capability)
         return None
-    if not wanted and _unmade("channels", await channels.pending()):
+    if not wanted and _unmade(capability, await found.pending()):
         return None
-    return await opened.enter_async_context(channels)
+    await opened.enter_async_context(found)
+    return found
 
 
 def _unmade(capability: str, pending: Sequence[Migration]) -> bool:
@@ -106,7 +145,7 @@ def _unmade(capability: str, pending: Sequence[Migration]) -> bool:
     type=click.Choice(["overwrite", "keep"]),
     default="overwrite",
     show_default=True,
-    help="What becomes of a live value under the same key, or a message of the same id.",
+    help="What becomes of a live value under the same key, or a message or mention of the same id.",
 )
 @click.option(
     "--from-line",
@@ -122,7 +161,7 @@ def _unmade(capability: str, pending: Sequence[Migration]) -> bool:
     help="Largest value allowed; HOLDFAST_MAX_BYTES, else 1 MiB.",
 )
 def import_(file: str, existing: Existing, from_line: int, max_bytes: int | None) -> None:
-    """Store the values and messages of an export: of FILE, gzipped if its name ends with .gz, or of standard input.
+    """Store what an export holds: FILE, gzipped if its name ends with .gz, or standard input.
 
     A line that is no row is reported with its number, and the rest goes on;
     the exit code is 5 then. Rows whose time is over are counted and left out.
@@ -133,14 +172,18 @@ def import_(file: str, existing: Existing, from_line: int, max_bytes: int | None
     from holdfast.cli.loading import Loading
     from holdfast.cli.source import blocks, numbered, unzipped
 
-    longest = max(configured(max_bytes=max_bytes).max_bytes, LARGEST_MESSAGE) + LINE_SLACK
+    longest = max(configured(max_bytes=max_bytes).max_bytes, LARGEST_DOCUMENT) + LINE_SLACK
     out, opened = chosen(), AsyncExitStack()
 
     async def channels() -> Channels | None:
         found = channels_beside()
         return None if found is None else await opened.enter_async_context(found)
 
-    job = Loading(out, existing=existing, from_line=from_line, channels=channels)
+    async def mentions() -> Webmention | None:
+        found = webmention_beside()
+        return None if found is None else await opened.enter_async_context(found)
+
+    job = Loading(out, existing=existing, from_line=from_line, channels=channels, webmention=mentions)
 
     async def work(persist: Persist, out: Output) -> None:
         async with opened:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ __all__ = ["webmention"]
 
 OUT: Final = ("pending", "sent", "not_found", "failed")
 IN: Final = ("queued", "pending", "accepted", "declined", "invalid", "gone")
+_SILENT: Final = logging.NullHandler()
 MAX_DUMP: Final = 256 << 20
 
 
@@ -34,6 +36,7 @@ MAX_DUMP: Final = 256 << 20
 @common
 def webmention() -> None:
     """Mentions between sites: sent, received, moderated."""
+    logging.getLogger("holdfast.webmention").addHandler(_SILENT)  # whoever names an exception knows of it
 
 
 for _each in (sending.send, sending.discover, sending.retry, sending.work):

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from click.testing import CliRunner
+from tests.unit.cli.sites import Site
 
 from holdfast.cli import command
 from holdfast.persist import Persist
@@ -41,3 +42,17 @@ def ask(store):
         return asyncio.run(whole())
 
     return run
+
+
+@pytest.fixture
+def site():
+    """Make a web site on loopback: `site()`."""
+    sites = []
+
+    def make():
+        sites.append(Site())
+        return sites[-1]
+
+    yield make
+    for each in sites:
+        each.close()

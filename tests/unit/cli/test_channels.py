@@ -243,7 +243,7 @@ def test_a_store_for_rooms_is_exported_and_no_fault_either(holdfast, rooms):
         assert (answer.exit_code, answer.stderr) == (0, "holdfast: 1 exported, 1 of them messages\n")
     assert holdfast("export", "--only", "values").exit_code == 3
     assert (
-        "note     migrations: Nothing is pending for rooms. Values need persist 1"
+        "note     migrations: Nothing is pending for rooms. Values and mentions need persist 1"
         in holdfast("doctor").stdout
     )
 
@@ -267,11 +267,13 @@ def test_migrate_makes_the_tables_of_rooms_and_a_store_for_values_is_no_fault(ho
     ask(lambda persist: persist.set("k", 1))
     doctor = holdfast("doctor")
     assert (
-        "note     migrations: Nothing is pending for values. Rooms need notes 1, channels 1" in doctor.stdout
+        "note     migrations: Nothing is pending for values. "
+        "Rooms and mentions need notes 1, channels 1, webmention 1" in doctor.stdout
     )
     assert holdfast("migrate").stdout.splitlines() == [
         "applied notes 1: notes between processes",
         "applied channels 1: topics and their messages",
+        "applied webmention 1: mentions and their tags",
     ]
     assert "Nothing is pending." in holdfast("doctor").stdout
     assert holdfast("channels", "topics").exit_code == 0
