@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Final
 
 import msgspec
 
+from holdfast.webmention.outbound import Outbound
+
 __all__ = ["CALLERS", "EVERYONE", "LIBRARIES", "PLACES", "TITLES", "Contestant"]
 
-PLACES: Final = 64
+PLACES: Final = int(inspect.signature(Outbound).parameters["at_once"].default)
 """Targets that Holdfast tells at once, and so the floor beside it."""
 
 CALLERS: Final = 64

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 from bench.webmention.contestants import CALLERS, PLACES
 
-__all__ = ["SENDERS", "Send"]
+__all__ = ["SENDERS", "Given", "Send", "kept"]
 
 Send: TypeAlias = Callable[[str, str, Sequence[str]], Any]
 """Tell all targets of a source: its URL, its HTML, and what the HTML links to. Awaited, or in a thread."""
@@ -91,7 +91,7 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
 async def _webmentions(given: Given, database: bool) -> AsyncIterator[Send]:
     """Its pool has ten threads. Its guard refuses all of loopback, so it goes without."""
     package, storages = import_module("webmentions"), import_module("webmentions.storage.adapters.db")
-    storage = _kept() if not database else storages.init_db_storage(f"sqlite:///{given.directory}/peer.db")
+    storage = kept() if not database else storages.init_db_storage(f"sqlite:///{given.directory}/peer.db")
     handler = package.WebmentionsHandler(
         storage=storage, base_url="http://blog.example", ssrf_protection=False
     )
@@ -105,7 +105,7 @@ async def _webmentions(given: Given, database: bool) -> AsyncIterator[Send]:
     yield send
 
 
-def _kept() -> Any:
+def kept() -> Any:
     """A storage for it that is a dict, as it brings none for memory."""
     package: Any = import_module("webmentions.storage")
 
