@@ -346,6 +346,65 @@ async def test_whoever_retries_a_hanging_page_is_not_kept_waiting(
     assert "Being tried again" in browser.text
 
 
+@asynccontextmanager
+async def own(store: str, bob: Site, site: Site, *, dry: bool = False) -> AsyncIterator[Browser]:
+    """The dashboard of a site that runs beside us."""
+    settings = Settings(store=store, token=TOKEN, site=site.url(""), dry_outbox=dry)
+    async with serving(settings, allow=[bob.where, site.where]) as client:
+        browser = Browser(client)
+        await browser.sign_in()
+        yield browser
+
+
+@pytest.mark.parametrize("dry", [False, True])
+async def test_a_page_of_the_site_is_fetched_and_sent_and_sent_again_when_it_changed_or_is_gone(
+    store_url: str, bob: Site, dry: bool
+) -> None:
+    target = bob.page("/page", '<link rel="webmention" href="/take">')
+    bob.page("/take", "thanks")
+    async with Lab() as lab:
+        site = await lab.site()
+        post = site.page("/post", f'<div class="h-entry"><a href="{target}">bob</a></div>')
+        told = 0 if dry else 1
+        async with own(store_url, bob, site, dry=dry) as browser:
+            await browser.go(f"/outbox?source={post}")
+            await browser.send("/outbox/send")
+            assert "Done: what became of each is below." in browser.text
+            assert ("Rehearsed" if dry else "Sent") in browser.text.partition("Given up")[2]
+            assert bob.mentions == [("/take", post, target)] * told
+            if not dry:
+                await browser.send("/outbox/send")
+                assert "Nothing in it has changed" in browser.text
+            site.page("/post", "gone", status=410)
+            await browser.send("/outbox/send")
+            assert "which links to it no more" in browser.text
+            assert len(bob.mentions) == 2 * told
+
+
+async def test_a_page_that_cannot_be_sent_says_why_and_is_still_in_the_field(
+    store_url: str, bob: Site
+) -> None:
+    async with Lab() as lab:
+        site = await lab.site()
+        image = site.page("/image", "x", kind="image/png")
+        lonely = site.page("/lonely", "<p>no links")
+        async with own(store_url, bob, site) as browser:
+            for source, says in (
+                (bob.url("/page"), "Only pages of"),
+                (image, "answered 200 with image/png, and no page"),
+                (site.url("/missing"), "answered 404"),
+                ("http://[", "nvalid"),
+            ):
+                await browser.go(f"/outbox?source={source}")
+                await browser.send("/outbox/send")
+                assert browser.page.status_code == 400
+                assert says in browser.text
+                assert browser.form("/outbox/send")["source"] == source
+            await browser.go(f"/outbox?source={lonely}")
+            await browser.send("/outbox/send")
+            assert "It links to nobody else." in browser.text
+
+
 async def test_a_rehearsal_shows_what_would_have_been_sent_and_tells_nobody(
     store_url: str, bob: Site
 ) -> None:

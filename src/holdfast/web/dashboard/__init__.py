@@ -129,6 +129,7 @@ class Dashboard:
             "/mentions/rules": ruling.show,
         }
         forms: dict[str, Page] = {
+            "/outbox/send": outbox.send,
             "/outbox/look": outbox.look,
             "/outbox/retry": outbox.retry,
             "/mentions/decide": moderation.decide,

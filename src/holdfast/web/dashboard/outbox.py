@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from typing import Final, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from starlette.responses import Response
@@ -23,6 +23,7 @@ __all__ = ["Outbox"]
 PAGE: Final = 25
 OF_SOURCE: Final = 200
 """Mentions of one page that are listed: a page that links to more is rare, and its others are counted."""
+_PAGES: Final = frozenset(("text/html", "application/xhtml+xml"))
 PATIENCE: Final = 4.0
 """Seconds that somebody who retries waits for what comes of it; it goes on by itself."""
 
@@ -64,13 +65,23 @@ class Outbox:
         """The newest first, a page at a time; or all of one source."""
         query = visit.request.query_params
         status = query.get("status", "")
-        status = status if status in STATUSES else ""
-        source, after = query.get("source", "").strip(), _number(query.get("after"))
+        return await self._show(
+            visit,
+            status=status if status in STATUSES else "",
+            source=query.get("source", "").strip(),
+            after=_number(query.get("after")),
+        )
+
+    async def _show(
+        self, visit: Visit, *, status: str = "", source: str = "", after: int | None = None, trouble: str = ""
+    ) -> Response:
         rows, following = await (self._of(source) if source else self._page(status, after))
         return self._pages.render(
             visit.request,
             "outbox.html",
             session=visit.session,
+            status=400 if trouble else 200,
+            trouble=trouble,
             rows=rows,
             following=following,
             later=after is not None,
@@ -113,6 +124,42 @@ class Outbox:
             rehearsed,
             None if due is None else max(0.0, due - time.time()),
         )
+
+    async def send(self, visit: Visit) -> Response:
+        """Fetch a page of the site, and tell those it mentions; one that answers 410 is told as gone."""
+        source = visit.form.get("source", "").strip()
+        try:
+            where, done = await self._sent(source)
+        except (AddressRefused, FetchFailed, ValueError) as exc:
+            said = str(exc)
+            return await self._show(visit, source=source, trouble=f"{said[:1].upper()}{said[1:]}.")
+        return self._pages.redirect(visit.request, f"/outbox?source={_in_query(where)}&done={done}")
+
+    async def _sent(self, source: str) -> tuple[str, str]:
+        """The page's address after redirects, and the name of what to say."""
+        from holdfast.webmention import read_post
+
+        site = self._webmention.site or ""
+        if urlsplit(source).netloc.lower() != urlsplit(site).netloc.lower():
+            raise ValueError(f"only pages of {site} are sent from here")
+        page = await self._mentions.web.get(source)
+        if page.status != 410 and (not page.ok or page.media_type not in _PAGES):
+            raise ValueError(
+                f"{page.url} answered {page.status} with {page.media_type or 'nothing'}, and no page"
+            )
+        charset = page.header("content-type").partition("charset=")[2].strip("\"' ")
+        try:
+            async with asyncio.timeout(PATIENCE):
+                if page.status == 410:
+                    report = await self._webmention.delete(page.url)
+                else:
+                    post = read_post(page.body, page.url, charset=charset or None)
+                    report = await self._webmention.send(page.url, post.html)
+        except TimeoutError:
+            return page.url, "telling"
+        if report.unchanged:
+            return page.url, "told-before"
+        return page.url, "told" if report.mentions else "told-nobody"
 
     # --- one of them ---
 
