@@ -99,7 +99,8 @@ def _print_received(out: Output, mention: ReceivedMention) -> None:
     said_by = mention.mention
     says = None
     if said_by is not None:
-        says = f"{said_by.type} by {said_by.author.name or 'nobody named'}: {(said_by.text or '')[:80]}"
+        text = f": {said_by.text[:80]}" if said_by.text else ""
+        says = f"{said_by.type} by {said_by.author.name or 'nobody named'}{text}"
     when = mention.received_at
     _print(out, "received", when, mention.state, mention.id, mention.source_url, mention.target_url, says)
 

@@ -11,7 +11,7 @@ import pytest
 from holdfast.cli import COMMANDS, command
 from holdfast.cli.output import EXITS
 
-ROOMS = command.get_command(None, "channels")
+GROUPS = {name: command.get_command(None, name).commands for name in ("channels", "webmention")}
 REFERENCE = (Path(__file__).parents[3] / "docs" / "reference" / "cli.md").read_text()
 
 
@@ -33,13 +33,13 @@ def test_the_reference_names_every_option(name):
             assert f"`{option}" in REFERENCE or f" {option}" in REFERENCE or f"[{option}" in REFERENCE, option
 
 
-@pytest.mark.parametrize("name", ROOMS.commands)
-def test_a_command_for_rooms_is_one_like_the_others(name):
-    found = ROOMS.commands[name]
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in GROUPS[group]])
+def test_a_command_of_a_group_is_one_like_the_others(group, name):
+    found = GROUPS[group][name]
     names = {option for each in found.params for option in each.opts}
     assert {"--store", "--namespace", "--json"} <= names
     assert found.help
-    assert f"holdfast channels {name} " in REFERENCE
+    assert f"holdfast {group} {name} " in REFERENCE
     for option in names:
         assert not option.startswith("-") or f"[{option}" in REFERENCE or f"`{option}" in REFERENCE, option
 
