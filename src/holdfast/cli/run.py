@@ -273,8 +273,8 @@ def _failed(subject: str, exc: errors.HoldfastError) -> Failed:
             words = f"{message}; `holdfast channels history` prints what is kept"
             return Failed(output.NO, words, kind=kind)
         case errors.AddressRefused():
-            words = f"{message}; for a site of one's own, --allow HOST:PORT names an exception"
-            return Failed(output.USAGE, words, kind=kind)
+            way_out = "; for a site of one's own, --allow HOST:PORT names an exception"
+            return Failed(output.USAGE, message + way_out * ("connect to" in message), kind=kind)
         case errors.UnknownMention() | errors.MentionRefused():
             return Failed(output.NO, message, kind=kind)
         case errors.MessageTooLarge() | errors.TopicRefused():

@@ -176,9 +176,12 @@ async def _send_all(
             bar.at(done, done)
 
     with Bar(out, "send", total=len(urls), unit="posts") as bar:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(AT_ONCE):
-                group.create_task(some())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(AT_ONCE):
+                    group.create_task(some())
+        except ExceptionGroup as several:  # the store is down for all of them: once is enough
+            raise several.exceptions[0] from None
 
 
 @click.command("retry", short_help="Try again what was not sent.")

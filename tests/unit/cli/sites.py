@@ -7,6 +7,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs
 
 
+class Quiet(ThreadingHTTPServer):
+    """Whoever asks may go away."""
+
+    def handle_error(self, request, client_address):
+        pass
+
+
 class Site:
     """Pages by path, each with its status and media type; every POST to `/take` is a mention and is accepted."""
 
@@ -38,7 +45,7 @@ class Site:
             def log_message(self, *_):
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
+        self._server = Quiet(("127.0.0.1", 0), Answering)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self.where = f"127.0.0.1:{self._server.server_port}"
         self._thread.start()

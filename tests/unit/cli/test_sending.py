@@ -7,6 +7,8 @@ import json
 import pytest
 from tests.unit.cli.sites import post
 
+from holdfast.errors import StoreUnavailable
+
 
 @pytest.fixture
 def alice(site):
@@ -94,6 +96,25 @@ def test_one_post_that_cannot_be_read_stops_none_of_the_others(mention, alice, b
     assert "/lost" in said.stderr
     assert "404" in said.stderr
     assert len(bob.mentions) == 1
+
+
+def test_a_store_that_goes_down_between_two_posts_is_one_line(mention, alice, bob, monkeypatch):
+    async def down(*_, **__):
+        raise StoreUnavailable("send: it went away")
+
+    monkeypatch.setattr("holdfast.webmention.Webmention.send", down)
+    urls = "".join(f"<url><loc>{alice.page(path, post())}</loc></url>" for path in ("/a", "/b"))
+    said = mention("send", alice.page("/sitemap.xml", f"<urlset>{urls}</urlset>", kind="text/xml"))
+    assert said.exit_code == 3
+    assert said.stderr.count("\n") == 1
+    assert "it went away" in said.stderr
+
+
+def test_what_is_no_url_is_wrong_use_whatever_is_allowed(holdfast):
+    said = holdfast("webmention", "send", "ftp://alice.example/post")
+    assert said.exit_code == 2
+    assert "only http and https" in said.stderr
+    assert "--allow" not in said.stderr
 
 
 def test_with_a_site_only_its_own_posts_are_sent(mention, alice, bob):
