@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -44,6 +45,7 @@ class Mentions:
             background=background,
         )
         self._opened: AsyncExitStack | None = None
+        self._until: float | None = None
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opened:
@@ -56,8 +58,17 @@ class Mentions:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         opened, self._opened = self._opened, None
-        if opened is not None:
-            await opened.aclose()
+        if opened is None:
+            return
+        try:
+            async with asyncio.timeout_at(self._until):
+                await opened.aclose()
+        except TimeoutError:
+            pass  # what was being told just now is told again once its lease has ended
+
+    def end_by(self, until: float) -> None:
+        """Closing must not last longer than to this time of the loop: endpoints may take longer to answer."""
+        self._until = until
 
     def routes(self) -> list[BaseRoute]:
         """The endpoint with a slash and without, for senders do not follow redirects, and the reading side."""

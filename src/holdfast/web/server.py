@@ -25,6 +25,8 @@ __all__ = ["run", "worker"]
 
 DRAIN_SECONDS = 8
 """How long requests under way may take once it was told to stop; closing the store gets what is left of ten."""
+CLOSED_SECONDS = 9.5
+"""When it stops to wait for endpoints that are being told of mentions."""
 
 
 def run(settings: Settings, *, allow: Sequence[str] = ()) -> None:
@@ -80,7 +82,10 @@ def _server(config: Config) -> Server:
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             for server in self.servers:
                 server.close()  # whoever comes back meanwhile comes to the next process
-            channels = _application(self.config.loaded_app).state.channels
+            state = _application(self.config.loaded_app).state
+            if state.mentions is not None:
+                state.mentions.end_by(asyncio.get_running_loop().time() + CLOSED_SECONDS)
+            channels = state.channels
             if channels is not None:
                 await channels.drain(DRAIN_SECONDS / 2)
             await super().shutdown(sockets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
-from tests.unit.webmention.site_lab import Lab, Site
+from tests.unit.webmention.site_lab import Lab, Request, Site
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from holdfast.errors import NotMigrated, StoreMisconfigured
@@ -177,3 +178,24 @@ def test_the_start_says_what_is_special_about_its_mentions(
     settings: Settings, allow: tuple[str, ...], says: str
 ) -> None:
     assert re.search(says, server._mentions(settings, allow))
+
+
+async def test_closing_waits_for_an_endpoint_only_so_long_and_loses_nothing(
+    tmp_path: Path, bob: Site
+) -> None:
+    async def hang(request: Request) -> None:
+        await request.writer.wait_closed()
+
+    settings = Settings(store=f"sqlite:///{tmp_path}/store.db", site=SITE)
+    target = bob.page("/target", '<a rel="webmention" href="/take">')
+    bob.answer("/take", hang)
+    async with Mentions(settings, allow=[bob.where], background=False) as mentions:
+        sending = asyncio.create_task(mentions.webmention.send(TARGET, f'<a href="{target}">bob</a>'))
+        await bob.until(lambda: bool(bob.mentions))
+        sending.cancel()
+        start = asyncio.get_running_loop().time()
+        mentions.end_by(start + 0.2)
+    assert 0.1 < asyncio.get_running_loop().time() - start < 3
+    async with Mentions(settings, background=False) as mentions:
+        (kept,) = [each async for each in mentions.webmention.outgoing()]
+    assert kept.status == "pending"
