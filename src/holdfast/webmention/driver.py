@@ -40,7 +40,7 @@ repeats no write whose bytes may have left.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Protocol, Self, TypeAlias
+from typing import Literal, Protocol, Self, TypeAlias
 
 import msgspec
 
@@ -148,5 +148,3 @@ class Driver(Protocol):
     async def next_due(self, kind: str) -> int | None:
         """Milliseconds until something of the kind is due, 0 if something is; None: nothing will be."""
         ...
-
-

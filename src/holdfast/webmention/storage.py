@@ -67,7 +67,9 @@ class Outbox(Storage, Protocol):
         """All of one source."""
         ...
 
-    async def claim(self, *, lease: float, limit: int = 1, source_url: str | None = None) -> Sequence[Claimed]:
+    async def claim(
+        self, *, lease: float, limit: int = 1, source_url: str | None = None
+    ) -> Sequence[Claimed]:
         """Those that are due, the longest due first, leased for so many seconds; never one that another holds."""
         ...
 
