@@ -133,8 +133,7 @@ class Deliveries:
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        job, _ = self._jobs.pop(task)
-        job.turn.leave()  # a task that was cancelled before it began has not
+        del self._jobs[task]
         if not task.cancelled():
             task.exception()  # whoever waits is told; the loop need not be
 

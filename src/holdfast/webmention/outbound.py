@@ -50,7 +50,7 @@ class Outbound:
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
-        at_once: int = 64,
+        at_once: int = 128,
         per_host: int = 4,
         deadline: float = 10.0,
         lease: float = LEASE,
@@ -84,7 +84,8 @@ class Outbound:
         """
         source, targets, sha = self._read(source_url, html, kind, own)
         if self._outbox is None:
-            return await self._small.send(source, targets, sha)
+            async with self._alone(source):  # two at once would both `save`, and both tell
+                return await self._small.send(source, targets, sha)
         async with self._alone(source):
             rows = await self._outbox.of(source)
             plan = plan_send(rows, source, targets, sha=sha, now=self._now())

@@ -218,6 +218,14 @@ async def test_nothing_begins_that_may_outlive_its_lease() -> None:
         shared = "https://shared.example/hook"
         for name in "ab":
             it.web.pages[to(name)] = page(to(name), hook=shared)
+        kept: list[OutgoingMention] = []
+        settle = it.outbox.settle
+
+        async def watched(claimed: Any, entity: OutgoingMention) -> bool:
+            kept.append(entity)
+            return bool(await settle(claimed, entity))
+
+        it.outbox.settle = watched
         outbound = it.outbound
         turn = outbound._small._attempts.turns.take("shared.example")
         sending = asyncio.create_task(outbound.send(SOURCE, post("a", "b")))
@@ -228,8 +236,32 @@ async def test_nothing_begins_that_may_outlive_its_lease() -> None:
         report = await sending
         assert [m.status for m in report.mentions] == ["sent", "sent"]
         assert [m.attempts for m in report.mentions] == [1, 1]
+        assert sorted(m.attempts for m in kept) == [0, 0, 1, 1], "put back, then told"
         assert sorted(it.web.targets) == ["a", "b"]
         assert len(it.web.asked) == 2, "what was found on the way is not looked for again"
+
+
+async def test_who_waited_for_an_endpoint_that_is_forgotten_by_then_looks_for_it_where_the_target_is() -> (
+    None
+):
+    async with lab(per_host=1) as it:
+        shared = "https://shared.example/hook"
+        hosts: list[bool] = []
+
+        async def look() -> Page:
+            hosts.append("bob.example" in turns._hosts)
+            return page(to("bob"), hook=shared, cache_control="max-age=60")
+
+        it.web.pages[to("bob")] = look
+        turns = it.outbound._small._attempts.turns
+        await it.outbound.send("https://alice.example/first", post("bob"))
+        turn = turns.take("shared.example")
+        sending = asyncio.create_task(it.outbound.send(SOURCE, post("bob")))
+        await reached(lambda: len(turns._hosts["shared.example"].line) == 1)
+        it.clock.advance(60)
+        turn.leave()
+        await sending
+        assert hosts == [True, True]
 
 
 def test_a_lease_outlives_two_fetches() -> None:

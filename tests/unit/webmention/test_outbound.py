@@ -19,6 +19,7 @@ from tests.unit.webmention.sending_lab import (
 
 from holdfast import events
 from holdfast.errors import UnknownMention
+from holdfast.webmention.mentions import OutgoingMention
 from holdfast.webmention.pages import Page
 
 DAY = 86_400
@@ -288,11 +289,19 @@ async def test_thousands_of_targets_all_arrive() -> None:
         report = await it.outbound.send(SOURCE, post(*names))
         assert len(report.of("sent")) == 2100
         assert len(set(it.web.targets)) == 2100
-        assert it.web.most[""] <= 64
+        assert it.web.most[""] <= 128
 
 
 async def test_two_sends_of_one_post_at_the_same_time_tell_everybody_once() -> None:
     async with lab() as it:
+        read = it.outbox.of
+
+        async def slowly(source: str) -> list[OutgoingMention]:
+            rows: list[OutgoingMention] = await read(source)
+            await asyncio.sleep(0)  # as a store that is asked over a wire
+            return rows
+
+        it.outbox.of = slowly
         one, two = await asyncio.gather(*(it.outbound.send(SOURCE, post("a", "b")) for _ in range(2)))
         assert sorted(it.web.targets) == ["a", "b"]
         assert {m.status for m in (*one.mentions, *two.mentions)} == {"sent"}

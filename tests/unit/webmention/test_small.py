@@ -55,6 +55,7 @@ class Mine:
         self.updated_at = updated_at
         self.busy = False
         self.error: Exception | None = None
+        self.gate: asyncio.Event | None = None  # that an update of what became of one waits for
 
     async def save(self, entity: OutgoingMention) -> None:
         await self._keep("save", entity)
@@ -74,6 +75,8 @@ class Mine:
         assert not self.busy, "one session, two tasks"
         self.busy = True
         await asyncio.sleep(0)
+        if self.gate is not None and entity.status != "pending":
+            await self.gate.wait()
         self.busy = False
         if self.error is not None and what == "update":
             error, self.error = self.error, None
@@ -216,6 +219,35 @@ async def test_a_send_that_is_cancelled_ends_what_is_being_told_and_keeps_it() -
     assert web.targets == ["a", "b"]
 
 
+async def test_a_result_is_kept_although_the_send_is_cancelled_while_it_is_written() -> None:
+    mine, web = Mine(), FakeWeb()
+    mine.gate = asyncio.Event()
+    sending = asyncio.create_task(made(mine, web).send(SOURCE, post("a")))
+    await reached(lambda: bool(web.told) and mine.busy)
+    sending.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    mine.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    assert mine.statuses == {"a": "sent"}
+
+
+async def test_what_has_no_endpoint_is_kept_although_the_send_is_cancelled_while_it_is_written() -> None:
+    mine, web = Mine(), FakeWeb()
+    mine.gate = asyncio.Event()
+    web.pages[to("a")] = page(to("a"))
+    sending = asyncio.create_task(made(mine, web).send(SOURCE, post("a")))
+    await reached(lambda: bool(web.asked) and mine.busy)
+    sending.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    mine.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    assert mine.statuses == {"a": "not_found"}
+
+
 async def test_few_go_out_to_one_host_at_once() -> None:
     mine, web = Mine(), FakeWeb()
     crowd = "".join(f'<a href="https://crowd.example/{at}">x</a>' for at in range(20))
@@ -269,3 +301,11 @@ async def test_a_status_may_be_any_enumeration_of_the_same_words() -> None:
 
 async def _odd() -> Any:
     return Row(SOURCE, to("a"), None, "delivered", "x")  # type: ignore[arg-type]
+
+
+async def test_two_at_once_of_one_source_keep_and_tell_each_target_once() -> None:
+    mine, web = Mine(), FakeWeb()
+    outbound = made(mine, web)
+    await asyncio.gather(*(outbound.send(SOURCE, post("a", "b")) for _ in range(2)))
+    assert [target for what, target, _ in mine.calls if what == "save"] == [to("a"), to("b")]
+    assert sorted(web.targets) == ["a", "b"]

@@ -48,6 +48,15 @@ def test_hosts_take_turns_where_the_places_in_all_are_short() -> None:
     assert served == ["a", "b", "a", "b", "a", "b"]
 
 
+def test_a_host_with_room_for_more_goes_behind_the_others_all_the_same() -> None:
+    turns = Turns(at_once=2, per_host=2)
+    first = [turns.take("z") for _ in range(2)]
+    line = [turns.take(host) for host in "aaabbb"]
+    for turn in first:
+        turn.leave()
+    assert granted(line) == [0, 3]
+
+
 def test_leaving_twice_is_leaving_once() -> None:
     turns = Turns(at_once=2, per_host=2)
     turn = turns.take("a")
