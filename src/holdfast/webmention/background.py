@@ -37,7 +37,7 @@ async def keep_working(
             failures = 0
         except Exception as exc:  # noqa: BLE001 - a storage of one's own may raise anything; nothing is lost
             failures += 1
-            due = min(2.0**failures / 2, LONGEST)
+            due = min(2.0 ** min(failures, 10) / 2, LONGEST)  # a night without the store: 2**1024 is no float
             _tell(where, exc)
         if failures:
             await asyncio.sleep(due or LEAST)  # woken or not

@@ -1,10 +1,12 @@
 import asyncio
 from typing import Any
 
+import pytest
 from tests.unit.webmention.sending_lab import reached
 
 from holdfast import events
 from holdfast.errors import StoreUnavailable
+from holdfast.webmention import background
 from holdfast.webmention.background import keep_working
 
 
@@ -77,3 +79,17 @@ async def test_a_storage_that_raises_anything_does_not_end_it() -> None:
     shop = Shop(ZeroDivisionError(), 0, None)
     await run(shop, lambda: shop.worked == 1)
     assert [type(each["exception"]) for each in heard] == [ZeroDivisionError]
+
+
+async def test_a_store_that_is_away_for_a_night_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def at_once(seconds: float) -> None:
+        slept.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", at_once)
+    shop = Shop(*[StoreUnavailable("down")] * 1100, 0, None)
+    await run(shop, lambda: shop.worked == 1)
+    assert max(slept) == background.LONGEST
