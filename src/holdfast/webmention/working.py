@@ -120,7 +120,7 @@ class _Turn:
 
     async def go(self) -> None:
         while True:
-            claimed = 0 if self.error is not None else await self._fill()
+            claimed = 0 if self.error is not None else await self._filled()
             if not self._running:
                 if claimed == 0 or self.error is not None:
                     break
@@ -145,6 +145,13 @@ class _Turn:
 
     def _in_hand(self) -> list[Document]:
         return [document for waiting in self._hand.values() for document, _ in waiting]
+
+    async def _filled(self) -> int:
+        try:
+            return await self._fill()
+        except StoreError as exc:  # what is under way ends first
+            self.error = exc
+            return 0
 
     async def _fill(self) -> int:
         """Give every free place to somebody; how many were claimed anew."""

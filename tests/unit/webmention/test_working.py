@@ -228,6 +228,26 @@ async def test_a_store_that_fails_ends_it_after_the_others_have_ended() -> None:
         assert here.at_work["all"] == 0
 
 
+async def test_a_store_that_claims_no_more_ends_it_after_what_is_under_way() -> None:
+    async with bench() as here:
+        await here.add(1, "one.example")
+        here.open.clear()
+        claim, claims = here.driver.claim, 0
+
+        async def away(*given: object, **named: object) -> list[Document]:
+            nonlocal claims
+            claims += 1
+            if claims == 1:
+                return await claim(*given, **named)  # type: ignore[arg-type]
+            here.open.set()
+            raise StoreUnavailable("claim: away")
+
+        here.driver.claim = away  # type: ignore[method-assign]
+        with pytest.raises(StoreUnavailable):
+            await here.workers.run()
+        assert here.done == ["one.example-0"]
+
+
 async def test_a_document_that_cannot_be_read_is_told_and_stops_no_other() -> None:
     async with bench() as here:
         await here.driver.write([Put("t:m:i", "broken", b"{}", wait=0)])
