@@ -42,6 +42,10 @@ _FAILED: Final = (
     b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain; charset=utf-8\r\n"
     b"Content-Length: 21\r\nConnection: close\r\n\r\nInternal Server Error"
 )
+_UNREADABLE: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: 11\r\nConnection: close\r\n\r\nBad Request"
+)
 
 
 class WebSocketProtocol(asyncio.Protocol):
@@ -81,7 +85,8 @@ class WebSocketProtocol(asyncio.Protocol):
         if not self._read(data):
             asyncio.get_running_loop().call_soon(self._to_stock)  # after uvicorn made this the protocol
             return
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        # Not by the loop's factory, which may be eager: uvicorn has yet to make this the transport's protocol.
+        self._task = asyncio.Task(self._run(), loop=asyncio.get_running_loop())
         self._server.tasks.add(self._task)
         self._task.add_done_callback(self._server.tasks.discard)
 
@@ -112,7 +117,7 @@ class WebSocketProtocol(asyncio.Protocol):
                 self._fail()
 
     async def _receive(self) -> Any:
-        if not self._connected:
+        if not self._connected and self._theirs is None:
             self._connected = True
             return {"type": "websocket.connect"}
         receive, _ = await self._bridge()
@@ -196,10 +201,17 @@ class WebSocketProtocol(asyncio.Protocol):
             stock.app = cast("Any", self._going_on)
         stock.connection_made(transport)
         transport.set_protocol(stock)
-        stock.data_received(self._head)
-        if not transport.is_closing():
-            transport.resume_reading()
-        elif self._theirs is not None:  # it has refused what looked well here
+        transport.resume_reading()  # before it may say that it wants no more
+        try:
+            stock.data_received(self._head)
+        except Exception:  # noqa: BLE001, S110 - no frames are what came too early; it is closed below
+            pass
+        if not (stock.handshake_initiated or transport.is_closing()):
+            transport.write(
+                _UNREADABLE
+            )  # too long for its parser, or with a body: it says nothing, and waits
+            transport.close()
+        if transport.is_closing() and self._theirs is not None:  # it has refused what looked well here
             self._theirs.set_result((_disconnected, _refused))
 
     async def _going_on(self, scope: Any, receive: Any, send: Any) -> None:
@@ -209,7 +221,8 @@ class WebSocketProtocol(asyncio.Protocol):
         self._stock = True
         if self._connected:
             await receive()
-        self._theirs.set_result((receive, send))
+        if not self._theirs.done():  # the client has not said already that it goes
+            self._theirs.set_result((receive, send))
         await self._task
 
     # --- the request ---

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from uvicorn import Config, Server
@@ -92,6 +92,18 @@ class Site:
             self.seen.append(exc)
         self.waiting.clear()
         self.waiting.set()
+
+    async def hasty(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        self.seen += [(await receive())["type"], await receive()]
+
+    async def slow(self, scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        self.waiting.set()
+        await self.go.wait()
+        await send({"type": "websocket.accept"})
+        self.waiting.set()
+        await asyncio.Event().wait()
 
     async def late(self, scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(0.05)  # in which the client says something already
@@ -216,6 +228,67 @@ async def test_a_header_cannot_bring_another_one_along(site: Site) -> None:
         answer = await asked(port, "/split?vsn=2.0.0")
         assert answer.startswith("HTTP/1.1 500 ")
         assert "evil" not in answer
+
+
+@pytest.mark.parametrize(
+    "header", ["Cookie: " + "a" * 9000, "Content-Length: 5", "\r\n".join(f"x-{at}: 1" for at in range(140))]
+)
+@pytest.mark.parametrize("path", ["/echo", "/socket/websocket"])
+async def test_what_uvicorns_parser_does_not_read_is_answered_and_leaves_no_task(
+    site: Site, header: str, path: str
+) -> None:
+    async with served(site) as (server, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = HEAD.format(path=path, key=KEY, version="13")
+        writer.write(f"{head[:-2]}{header}\r\n\r\n".encode())
+        answer = await asyncio.wait_for(reader.read(), 5)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        writer.close()
+        await until(lambda: not (server.server_state.connections or server.server_state.tasks))
+
+
+@pytest.mark.parametrize("early", [b"\x88\x82\0\0\0\0\x03\xe8", b"\xff\xff\xff\xff"])
+async def test_what_is_said_too_early_and_ends_it_leaves_no_task(
+    site: Site, early: bytes, caplog: Any
+) -> None:
+    async with served(site) as (server, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HEAD.format(path="/waits", key=KEY, version="13").encode())
+        await site.waiting.wait()
+        writer.write(early)
+        await asyncio.sleep(0.02)
+        site.go.set()
+        await asyncio.wait_for(reader.read(), 5)
+        await until(lambda: not (server.server_state.connections or server.server_state.tasks))
+        assert site.seen[1]["type"] == "websocket.disconnect"
+        assert "Exception" not in caplog.text
+        writer.close()
+
+
+async def test_who_spoke_early_is_not_read_without_bound(site: Site) -> None:
+    async with served(site, timeout_graceful_shutdown=1) as (server, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HEAD.format(path="/slow", key=KEY, version="13").encode())
+        await site.waiting.wait()
+        site.waiting.clear()
+        writer.write(b"\x81\x81\0\0\0\0a")
+        await asyncio.sleep(0.02)
+        site.go.set()
+        await site.waiting.wait()
+        (stock,) = cast("set[Any]", server.server_state.connections)
+        for _ in range(20):
+            writer.write(b"\x81\x81\0\0\0\0b")
+            await asyncio.sleep(0.002)
+        assert stock.queue.qsize() == 1
+        writer.close()
+
+
+async def test_who_accepts_before_it_asks_is_told_once_that_somebody_connected(site: Site) -> None:
+    async with served(site) as (_, port), connect(f"ws://127.0.0.1:{port}/hasty") as client:
+        await client.send("hello")
+        with pytest.raises(ConnectionClosed):
+            await client.recv()
+    assert site.seen == ["websocket.connect", {"type": "websocket.receive", "text": "hello"}]
 
 
 async def test_who_leaves_before_the_answer_is_known_to_have_left(site: Site) -> None:
