@@ -71,7 +71,13 @@ class Inbound:
         self._rulebook = Rulebook(driver, f"{namespace}:m:r", now=now)
         self._portraits = Portraits(driver, f"{namespace}:m:p", most=self._limits.photos, now=now)
         self._verifier = Verifier(
-            self._inbox, web, self._rulebook, self._portraits, accept=accept, on_mention=on_mention
+            self._inbox,
+            web,
+            self._rulebook,
+            self._portraits,
+            accept=accept,
+            on_mention=on_mention,
+            left_over=self._limits.left_over,
         )
         self._moderator = Moderator(self._inbox, self._rulebook, tell=self._verifier.tell)
         self._workers = Workers(self._inbox, self._verifier.process)

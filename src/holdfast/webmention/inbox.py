@@ -47,6 +47,9 @@ class InboxLimits(msgspec.Struct, frozen=True, kw_only=True):
     per_client: int = 100  # of one client address (IPv6: of one /64)
     undecided: int = 10_000  # verified and waiting for a moderator, in all
     undecided_per_host: int = 200
+    left_over: int = (
+        10_000  # invalid, gone, blocked: kept so that senders may read why; beyond it forgotten at once
+    )
     photos: int = 5_000  # kept; beyond it the oldest goes
 
 

@@ -20,13 +20,24 @@ import msgspec
 from holdfast.webmention.inbox import Held
 from holdfast.webmention.mentions import LogEntry, ParsedMention, ReceivedMention, State
 
-__all__ = ["ATTEMPTS", "Finding", "Found", "asked", "decided", "due_again", "is_over", "new", "settled"]
+__all__ = [
+    "ATTEMPTS",
+    "Finding",
+    "Found",
+    "asked",
+    "decided",
+    "due_again",
+    "is_left_over",
+    "is_over",
+    "new",
+    "settled",
+]
 
 ATTEMPTS = 6
 BACKOFF = 60.0  # seconds after the first failure; each further one waits four times as long
 DAY = 86_400.0
 CHECKS = (1 * DAY, 7 * DAY, 30 * DAY, 90 * DAY)  # after it was verified; the last again and again
-KEPT = {"invalid": 7 * DAY, "gone": 30 * DAY}  # then forgotten
+KEPT = {"invalid": 7 * DAY, "gone": 30 * DAY, "declined": 30 * DAY}  # then forgotten; not what a person declined
 LOG = 20
 SAYS = 300  # characters of one entry
 
@@ -97,7 +108,12 @@ def decided(held: Held, state: Literal["accepted", "declined"], says: str, *, no
 
 def is_over(held: Held) -> bool:
     """Whether what is due is that it be forgotten."""
-    return held.mention.state in KEPT and not held.waiting
+    return held.mention.state in KEPT and not held.waiting and held.next_at is not None
+
+
+def is_left_over(held: Held) -> bool:
+    """Whether it is kept for its sender alone, to read why: strangers can make any number of these."""
+    return is_over(held) and not held.trusted
 
 
 def due_again(checks: int, jitter: float) -> float:
@@ -146,7 +162,8 @@ def _refused(held: Held, finding: Finding, now: float, jitter: float) -> Held:
 
 
 def _blocked(held: Held, finding: Finding, now: float, jitter: float) -> Held:
-    return decided(held, "declined", finding.says, now=now)
+    declined = decided(held, "declined", finding.says, now=now)
+    return declined if held.trusted else msgspec.structs.replace(declined, next_at=now + KEPT["declined"])
 
 
 _STEPS = {

@@ -19,7 +19,7 @@ from holdfast.errors import AddressRefused, FetchFailed, StoreError
 from holdfast.webmention import lifecycle, urls
 from holdfast.webmention.charsets import charset_of, decode
 from holdfast.webmention.driver import Document, Drop
-from holdfast.webmention.inbox import Held, Inbox, held_of, netloc, voice
+from holdfast.webmention.inbox import Held, Inbox, held_of, netloc, tag_of, voice
 from holdfast.webmention.lifecycle import Finding
 from holdfast.webmention.mentions import ParsedMention, ReceivedMention
 from holdfast.webmention.pages import Page, Web
@@ -52,9 +52,10 @@ class Verifier:
         *,
         accept: Accept,
         on_mention: OnMention | None,
+        left_over: int,
     ) -> None:
         self._inbox, self._web, self._rulebook, self._portraits = inbox, web, rulebook, portraits
-        self._accept, self._on_mention = accept, on_mention
+        self._accept, self._on_mention, self._left_over = accept, on_mention, left_over
 
     async def process(self, document: Document) -> None:
         """What is due of a claimed document: a look at its source, or its end."""
@@ -115,13 +116,22 @@ class Verifier:
         version, asks, jitter = document.version, held.asks, random.random()
         for _ in range(TRIES):
             after = lifecycle.settled(held, finding, asks=asks, now=self._inbox.now(), jitter=jitter)
-            if await self._inbox.put(after, expect=version):
+            if await self._keep(after, version):
                 return held, after
             found = await self._inbox.get(document.id)
             if found is None:
                 return None
             held, version = found[0], found[1].version
         return None  # it is due again when the lease ends
+
+    async def _keep(self, after: Held, version: str) -> bool:
+        if lifecycle.is_left_over(after):
+            state = after.mention.state
+            if (await self._inbox.count(tag_of(state)))[0] >= self._left_over:
+                return await self._inbox.driver.write(
+                    [Drop(self._inbox.kind, after.mention.id, expect=version)]
+                )
+        return await self._inbox.put(after, expect=version)
 
     async def _look(self, held: Held) -> Finding:
         try:

@@ -181,3 +181,12 @@ def test_what_is_over_is_forgotten_in_time() -> None:
     assert held.next_at == NOW + 1 + 7 * DAY
     assert not is_over(asked(held, client=None, now=NOW))
     assert not is_over(in_state("accepted"))
+    assert not is_over(decided(in_state("pending"), "declined", "no", now=NOW)), "a person has said so"
+
+
+def test_what_a_rule_blocks_at_first_sight_is_forgotten_too() -> None:
+    held = after(fresh(), "blocked")
+    assert (held.mention.state, held.next_at) == ("declined", NOW + 1 + 30 * DAY)
+    assert is_over(held)
+    known = decided(in_state("pending"), "accepted", "yes", now=NOW)
+    assert after(known, "blocked").next_at is None

@@ -11,6 +11,7 @@ from tests.unit.webmention.receiving_lab import PNG, POST, SOURCE, Lab, all_of, 
 
 from holdfast.errors import AddressRefused, FetchFailed, StoreUnavailable
 from holdfast.webmention import urls, verifying
+from holdfast.webmention.inbox import InboxLimits
 from holdfast.webmention.mentions import Author
 
 LINK = f'<a href="{POST}">it</a>'
@@ -176,6 +177,39 @@ async def test_what_never_linked_is_forgotten_after_a_week() -> None:
         await here.inbound.work()
         assert await here.state(mention) == "forgotten"
         assert here.web.asked == [SOURCE]
+
+
+async def test_strangers_cannot_fill_the_store_with_what_is_not_shown() -> None:
+    async with lab(limits=InboxLimits(left_over=2)) as here:
+        await here.inbound.block("spam.example")
+        for number in range(5):
+            nothing, spam = f"https://h{number}.example/no", f"https://h{number}.example/spam"
+            here.web.html(nothing, "no link")
+            here.web.pages[spam] = page("https://spam.example/", entry().encode())  # where it leads
+            for source in (nothing, spam):
+                await here.inbound.receive(source, POST)
+            await here.inbound.work()
+        for number in range(5):
+            source = f"https://p{number}.example/"
+            mention = await here.verified(source)
+            here.web.html(source, "no link any more")
+            await here.inbound.receive(source, POST)
+            await here.inbound.work()
+        states = await here.inbound.states()
+        assert (states["invalid"], states["declined"], states["gone"]) == (2, 2, 2)
+        assert sum(states.values()) == 6
+        assert await here.state(mention) == "forgotten"
+        assert here.told[-1].state == "gone"
+
+
+async def test_what_was_accepted_once_is_not_forgotten_for_others() -> None:
+    async with lab(limits=InboxLimits(left_over=0)) as here:
+        mention = await here.verified()
+        await here.inbound.accept(mention.id)
+        here.web.html(SOURCE, "no link any more")
+        await here.inbound.receive(SOURCE, POST)
+        await here.inbound.work()
+        assert await here.state(mention) == "gone"
 
 
 async def test_a_decision_while_somebody_looks_is_not_undone() -> None:
