@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -59,6 +60,11 @@ def reply(name: str = "Ada", text: str = "I agree.", kind: str = "in-reply-to", 
         f'<div class="h-entry"><a class="p-author h-card" href="/ada">{name}</a>{more}'
         f'<p class="e-content">{text}</p><a class="u-{kind}" href="{POST}">it</a></div>'
     )
+
+
+def let_go(browser: Browser) -> None:
+    """Closing shall not wait for what hangs."""
+    app_of(browser.client).state.mentions.end_by(asyncio.get_running_loop().time() + 0.2)
 
 
 async def arrive(mentions: Webmention, bob: Site, *pages: str) -> list[str]:
@@ -344,6 +350,7 @@ async def test_whoever_retries_a_hanging_page_is_not_kept_waiting(
     await browser.go("/outbox")
     await browser.send("/outbox/retry")
     assert "Being tried again" in browser.text
+    let_go(browser)
 
 
 @asynccontextmanager
@@ -379,6 +386,25 @@ async def test_a_page_of_the_site_is_fetched_and_sent_and_sent_again_when_it_cha
             await browser.send("/outbox/send")
             assert "which links to it no more" in browser.text
             assert len(bob.mentions) == 2 * told
+
+
+async def test_whoever_sends_to_a_hanging_endpoint_is_not_kept_waiting(
+    store_url: str, bob: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(request: Request) -> None:
+        await request.writer.wait_closed()
+
+    monkeypatch.setattr(outbox, "PATIENCE", 0.05)
+    target = bob.page("/page", '<link rel="webmention" href="/take">')
+    bob.answer("/take", hang)
+    async with Lab() as lab:
+        site = await lab.site()
+        post = site.page("/post", f'<a href="{target}">bob</a>')
+        async with own(store_url, bob, site) as browser:
+            await browser.go(f"/outbox?source={post}")
+            await browser.send("/outbox/send")
+            assert "They are being told" in browser.text
+            let_go(browser)
 
 
 async def test_a_page_that_cannot_be_sent_says_why_and_is_still_in_the_field(

@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.web.dashboard.forms import escaped, unescaped
-from holdfast.web.dashboard.words import count_words, highlighted, key_markup, size_words, spark, ttl_words
+from holdfast.web.dashboard.words import (
+    count_words,
+    highlighted,
+    key_markup,
+    link_markup,
+    size_words,
+    spark,
+    ttl_words,
+)
 
 
 @pytest.mark.parametrize(
@@ -65,3 +73,13 @@ def test_a_key_comes_back_from_a_form_as_it_went(key: str) -> None:
 def test_a_minute_is_a_line_from_the_left_edge_to_the_right() -> None:
     assert spark([0, 10], width=600, height=64) == "M0.0,62.0 L600.0,4.0"
     assert spark([]) == "M"
+
+
+def test_only_http_addresses_are_links_and_nothing_in_them_is_markup() -> None:
+    for url in ("javascript:alert(1)", "data:text/html,x", "", "//bob.example", "file:///etc/passwd"):
+        assert "<a" not in link_markup(url)
+    link = link_markup('https://bob.example/"><script>', "<b>\u202e")
+    assert "<script>" not in link
+    assert "<b>" not in link
+    assert "\\u202e" in link
+    assert "noreferrer" in link
