@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
@@ -152,6 +151,8 @@ async def _send_all(
     mentions: Webmention, web: Web, found: Found, tally: Tally, dry: bool, out: Output
 ) -> None:
     """One post, or all that are listed, some at once; one that cannot be read stops none of the others."""
+    from asyncio import TaskGroup
+
     from holdfast.cli import posts
 
     if found.listing is None:
@@ -177,7 +178,7 @@ async def _send_all(
 
     with Bar(out, "send", total=len(urls), unit="posts") as bar:
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 for _ in range(AT_ONCE):
                     group.create_task(some())
         except ExceptionGroup as several:  # the store is down for all of them: once is enough

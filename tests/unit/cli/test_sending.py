@@ -88,6 +88,15 @@ def test_a_sitemap_index_and_a_page_of_entries_are_lists_of_posts(mention, alice
     assert bob.mentions[1:] == [(alice.url("/b"), bob.url("/2"))]
 
 
+def test_a_page_of_a_sitemap_that_lists_posts_is_no_post(mention, alice, bob):
+    alice.page("/a", post(bob.url("/1")))
+    entry = '<article class="h-entry"><a class="u-url" href="{}">x</a></article>'
+    alice.page("/tag", entry.format("/a") + entry.format("/b"))
+    urls = "".join(f"<url><loc>{alice.url(path)}</loc></url>" for path in ("/tag", "/a"))
+    said = mention("send", alice.page("/s.xml", f"<urlset>{urls}</urlset>", kind="text/xml"), "--json")
+    assert [json.loads(line)["source"] for line in said.stdout.splitlines()] == [alice.url("/a")]
+
+
 def test_one_post_that_cannot_be_read_stops_none_of_the_others(mention, alice, bob):
     alice.page("/b", post(bob.url("/2")))
     urls = "".join(f"<url><loc>{alice.url(path)}</loc></url>" for path in ("/lost", "/b"))
