@@ -17,10 +17,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from holdfast import channels, errors, events, hold, persist
+from holdfast import channels, errors, events, hold, persist, webmention
 from holdfast.channels import registry as channels_registry
 from holdfast.persist import registry
 from holdfast.persist.driver import Traits
+from holdfast.webmention import registry as webmention_registry
 
 DOCS = Path(__file__).parents[1] / "docs"
 NOTE = "<!-- Made from the code by tools/reference.py: change the docstrings. -->\n\n"
@@ -60,6 +61,7 @@ def _listed(match: re.Match[str]) -> str:
 def signature(name: str, thing: Any) -> str:
     text = f"{name}{inspect.signature(thing)}"
     text = re.sub(r"\b(?:holdfast|collections|typing|datetime)(?:\.\w+)*\.(\w+)", r"\1", text)
+    text = text.replace("<built-in function time>", "time.time")
     text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)  # annotations are text; defaults keep their quotes
     text = re.sub(r"\(self,? ?", "(", text).replace("'", '"')
     if inspect.iscoroutinefunction(thing):
@@ -143,6 +145,57 @@ def channels_page() -> str:
     return "\n".join(parts)
 
 
+def webmention_page() -> str:
+    parts = ["# `holdfast.webmention`\n", NOTE, f"{prose(webmention)}\n"]
+    parts += class_page(webmention.Webmention, "Webmention")
+    for name in (
+        "find_links",
+        "discover",
+        "deliver",
+        "verify",
+        "parse_mention",
+        "render",
+        "advertise",
+        "from_dump",
+        "read_post",
+    ):
+        thing = getattr(webmention, name)
+        parts += [f"## `{name}`\n", signature(name, thing), prose(thing) + "\n"]
+    parts += ["## `STYLESHEET`\n", "The stylesheet of what `render` and `Webmention.html` make, as text.\n"]
+    for name in ("NetworkPolicy", "Fetcher", "Rehearsal", "Web"):
+        parts += class_page(getattr(webmention, name), name)
+    parts += [
+        "## Storages of your own\n",
+        prose(importlib.import_module("holdfast.webmention.storage")) + "\n",
+    ]
+    for name in ("Storage", "Outbox"):
+        parts += class_page(getattr(webmention, name), name)
+    records = (
+        "OutgoingMention",
+        "Report",
+        "Claimed",
+        "ReceivedMention",
+        "ParsedMention",
+        "Author",
+        "LogEntry",
+        "Rule",
+        "InboxLimits",
+        "Page",
+        "Discovery",
+        "Delivery",
+        "Archived",
+    )
+    for name in records:
+        parts += [f"## `{name}`\n", f"```text\n{inspect.getsource(getattr(webmention, name))}```\n"]
+    parts += ["## Times\n", prose(importlib.import_module("holdfast.webmention.schedule")) + "\n"]
+    parts += ["## Drivers\n", prose(importlib.import_module("holdfast.webmention.driver")) + "\n"]
+    parts.append(
+        "\n`AddressRefused`, `FetchFailed`, `MentionRefused`, `StorageTooSmall`, `UnknownMention` and their parent "
+        "`WebmentionError` are in [errors](errors.md), what is promised in [guarantees](../guarantees.md#webmention).\n"
+    )
+    return "\n".join(parts)
+
+
 def limits_table() -> str:
     """A row a limit: its default, and the docstring under it."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(channels.Limits)))
@@ -185,8 +238,11 @@ def urls_page() -> str:
         f"| {'yes' if scheme in rooms else 'no'} |"
         for scheme, entry in registry.SCHEMES.items()
     ]
+    assert webmention_registry.SCHEMES.keys() == rooms.keys()
     assert all(entry.options == registry.SCHEMES[scheme].options for scheme, entry in rooms.items())
-    table = "\n".join(["| scheme | example | extra | options | rooms |", "|---|---|---|---|---|", *rows])
+    table = "\n".join(
+        ["| scheme | example | extra | options | rooms, mentions |", "|---|---|---|---|---|", *rows]
+    )
     return f"# Store URLs\n\n{NOTE}{prose(registry)}\n\n{table}\n\n{(DOCS / 'reference' / '_urls.txt').read_text()}"
 
 
@@ -240,6 +296,25 @@ def channels_table() -> str:
     )
 
 
+def webmention_table() -> str:
+    columns = {
+        title: webmention_registry.driver_for(url).traits
+        for title, url in SHOWN.items()
+        if "cluster" not in url
+    }
+    return table(
+        columns,
+        {
+            "what was acknowledged survives a kill of the engine": lambda t: {"server": "as configured"}.get(
+                t.durable, t.durable
+            ),
+            "who may work on it at the same time": lambda t: t.shared,
+            "whose clock decides what is due, and when a lease ends": lambda t: t.clock,
+            "tables are made without asking": lambda t: yes(t.auto_migrate),
+        },
+    )
+
+
 def traits_table() -> str:
     columns = {title: registry.driver_for(url).traits for title, url in SHOWN.items()}
 
@@ -277,17 +352,27 @@ def between(text: str, name: str, made: str) -> str:
     return f"{before}{first}\n\n{made}\n\n{last}{rest.partition(last)[2]}"
 
 
+def with_tables(text: str) -> str:
+    """The page of guarantees with each table made anew."""
+    for name, made in (
+        ("traits", traits_table),
+        ("channels", channels_table),
+        ("webmention", webmention_table),
+    ):
+        text = between(text, name, made())
+    return text
+
+
 def pages() -> dict[Path, str]:
     guarantees = DOCS / "guarantees.md"
     made = {
         DOCS / "reference" / "persist.md": persist_page(),
         DOCS / "reference" / "channels.md": channels_page(),
+        DOCS / "reference" / "webmention.md": webmention_page(),
         DOCS / "reference" / "errors.md": errors_page(),
         DOCS / "reference" / "events.md": events_page(),
         DOCS / "reference" / "urls.md": urls_page(),
-        guarantees: between(
-            between(guarantees.read_text(), "traits", traits_table()), "channels", channels_table()
-        ),
+        guarantees: with_tables(guarantees.read_text()),
     }
     return {path: re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n" for path, text in made.items()}
 

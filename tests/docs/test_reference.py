@@ -12,6 +12,7 @@ PUBLIC = {
     "holdfast": ["persist.md"],
     "holdfast.persist": ["persist.md", "errors.md"],
     "holdfast.channels": ["channels.md", "errors.md"],
+    "holdfast.webmention": ["webmention.md", "errors.md"],
     "holdfast.errors": ["errors.md"],
     "holdfast.events": ["events.md"],
 }
