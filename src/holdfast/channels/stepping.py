@@ -42,8 +42,10 @@ def _drive() -> Generator[Any, Any, None]:
 
 def free() -> Driver:
     """One with nothing to do."""
-    if _spare:
+    try:
         return _spare.pop()
+    except IndexError:  # asked before and not in advance: event loops of other threads take some too
+        pass
     driver = cast("Driver", _drive())
     next(driver)
     return driver
@@ -54,8 +56,16 @@ give_back = _spare.append
 
 
 @coroutine
-def going_on(driver: Driver, waits: Any) -> Generator[Any, Any, None]:
-    """The rest of what a driver began and that waits for `waits`; then it is given back."""
+def going_on(
+    driver: Driver, waits: Any, cancelled: asyncio.CancelledError | None = None
+) -> Generator[Any, Any, None]:
+    """The rest of what a driver began and that waits for `waits`; then it is given back.
+
+    `cancelled` is what its task was told before it came to this: as of a task
+    that waits, it is for what it waits for first.
+    """
+    if cancelled is not None and not (asyncio.isfuture(waits) and waits.cancel(*cancelled.args)):
+        waits = driver.throw(cancelled)
     while waits is not ENDED:
         try:
             value = yield waits
@@ -77,14 +87,29 @@ class _Waiting:
 
     __slots__ = ("before", "context", "rest", "task")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.before = contextvars.copy_context()
-        self.context = self.before.copy()
+    def __init__(self, loop: asyncio.AbstractEventLoop, before: contextvars.Context) -> None:
+        self.before = before
+        self.context = before.copy()
         self.rest: asyncio.Future[tuple[Driver, Any]] = loop.create_future()
-        self.task = loop.create_task(self._run(), context=self.context)
+        run = self._run()
+        run.send(None)  # a task that is cancelled before its first step would not get to its `except`
+        self.task = loop.create_task(run, context=self.context)
 
     async def _run(self) -> None:
-        await going_on(*await self.rest)
+        try:
+            await _begun()
+            await self.rest
+        except asyncio.CancelledError as exc:
+            if not self.rest.done() or self.rest.cancelled():
+                raise
+            await going_on(*self.rest.result(), exc)
+        else:
+            await going_on(*self.rest.result())
+
+
+@coroutine
+def _begun() -> Generator[None, Any, None]:
+    yield
 
 
 class Beginning:
@@ -92,6 +117,8 @@ class Beginning:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        # Not that of where something begins: it may be of one client, and tasks serve one after the other.
+        self._context = contextvars.copy_context()
         self._waiting: list[_Waiting] = []
 
     def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
@@ -103,11 +130,13 @@ class Beginning:
         loop = self._loop
         if _current(loop) is not None:
             return loop.create_task(work)
-        one = self._waiting.pop() if self._waiting else _Waiting(loop)
+        one = self._waiting.pop() if self._waiting else _Waiting(loop, self._context)
         driver, task = free(), one.task
         _enter(loop, task)
         try:
             waits = one.context.run(driver.send, work)
+        except asyncio.CancelledError:  # of what it awaited; a task would end with it in silence
+            pass
         except Exception as exc:  # noqa: BLE001 - as of a task that nobody asks
             loop.call_exception_handler({"message": "channels: a task failed", "exception": exc})
         else:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from holdfast.channels.stepping import Beginning
+
+from .line import turns
 
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("WHO", default="nobody")
 
@@ -26,6 +29,10 @@ async def outside(call: Callable[[], Any]) -> Any:
     done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_soon(lambda: done.set_result(call()))
     return await done
+
+
+async def nothing() -> None:
+    pass
 
 
 async def test_what_waits_for_nothing_is_over_at_once_and_takes_no_task(beginning: Beginning) -> None:
@@ -158,3 +165,80 @@ async def test_closed_it_leaves_no_task_behind() -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
+
+
+async def test_a_timeout_that_is_over_at_once_ends_the_work_and_not_its_task(beginning: Beginning) -> None:
+    ended: list[str] = []
+
+    async def work() -> None:
+        for again in range(2):
+            try:
+                async with asyncio.timeout(0):
+                    await asyncio.Event().wait()
+            except TimeoutError:
+                ended.append(f"in time {again}")
+
+    for _ in range(2):  # of a task that has not run yet, and of one that has waited
+        task = await outside(lambda: beginning.begin(work()))
+        await asyncio.wait({task})
+        assert not task.cancelled()
+        await outside(lambda: beginning.begin(nothing()))
+        await turns()
+    assert ended == ["in time 0", "in time 1"] * 2
+
+
+@pytest.mark.parametrize("waited", [False, True])
+async def test_cancelled_in_the_turn_in_which_it_began_it_cancels_what_it_waits_for(
+    beginning: Beginning, waited: bool
+) -> None:
+    if waited:
+        await outside(lambda: beginning.begin(nothing()))
+        await turns()
+    ended: list[str] = []
+
+    inner: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def work() -> None:
+        try:
+            await inner
+        finally:
+            await asyncio.sleep(0)
+            ended.append("work")
+
+    def begun_and_cancelled() -> Any:
+        task = beginning.begin(work())
+        assert task is not None
+        task.cancel()
+        return task
+
+    task = await outside(begun_and_cancelled)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert inner.cancelled()
+    assert ended == ["work"]
+
+
+async def test_what_is_cancelled_at_once_is_nobody_elses_end(beginning: Beginning) -> None:
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+
+    async def work() -> None:
+        raise asyncio.CancelledError
+
+    assert await outside(lambda: beginning.begin(work())) is None
+    assert told == []
+
+
+async def test_it_sees_the_variables_of_who_opened_and_not_of_whose_connection_it_is() -> None:
+    beginning = Beginning(asyncio.get_running_loop())
+    seen: list[str] = []
+
+    async def work() -> None:
+        seen.append(WHO.get())
+
+    context = contextvars.copy_context()
+    context.run(WHO.set, "ann")
+    for one in (context, contextvars.copy_context()):
+        await outside(partial(one.run, beginning.begin, work()))
+    beginning.close()
+    assert seen == ["nobody"] * 2

@@ -205,12 +205,23 @@ class Writing(Socket):
                     return
                 self._wake = self._loop.create_future()
                 self._idle = True
-                await self._wake
+                await self._woken()
         except Exception:  # noqa: BLE001 - every server has its own for a client that is gone
             self._gone()
         finally:
             self._idle = False
             self._closing = self._closing or (0, "")  # nothing more is queued
+
+    async def _woken(self) -> None:
+        try:
+            await self._wake
+        except asyncio.CancelledError as exc:
+            if self._rest is None:
+                raise
+            driver, waits = self._rest
+            self._rest = None
+            await going_on(driver, waits, exc)
+            self._sent += 1
 
     # --- a `send` that does not return ---
 

@@ -113,13 +113,16 @@ async def test_a_send_runs_in_the_writer_s_task_from_beginning_to_end(channels: 
     await socket._stop()
 
 
-async def test_a_timeout_inside_a_send_ends_that_send_and_nothing_else(channels: Channels) -> None:
+@pytest.mark.parametrize("seconds", [0.01, 0])
+async def test_a_timeout_inside_a_send_ends_that_send_and_nothing_else(
+    channels: Channels, seconds: float
+) -> None:
     ended = asyncio.Event()
     never = asyncio.Event()
 
     async def send(message: Any) -> None:
         try:
-            async with asyncio.timeout(0.01):
+            async with asyncio.timeout(seconds):
                 await never.wait()
         except TimeoutError:
             ended.set()
@@ -127,6 +130,10 @@ async def test_a_timeout_inside_a_send_ends_that_send_and_nothing_else(channels:
     socket = await begun(channels, send)
     async with asyncio.timeout(SECONDS):  # it would be this one's task that is cancelled
         socket.send_all(frames("a"))
+        await ended.wait()
+    ended.clear()
+    socket.send_all(frames("b"))
+    async with asyncio.timeout(SECONDS):
         await ended.wait()
     assert not socket._task.done()
     await socket._stop()
