@@ -28,6 +28,7 @@ from holdfast.webmention.replies import (
     json,
     path_of,
     prefers_html,
+    quoted,
     respond,
 )
 
@@ -93,7 +94,7 @@ async def _received(inbound: Inbound, scope: Scope, receive: Receive) -> Reply |
     mention = await inbound.receive(
         form.get("source", ""), form.get("target", ""), client=client[0] if client else None
     )
-    where = f"{here(scope, inbound.site)}{path_of(scope)}/{mention.id}"
+    where = f"{here(scope, inbound.site)}{quoted(path_of(scope))}/{mention.id}"
     if prefers_html(scope):
         link = f'<p>{escaped(SAYS[mention.state])} <a href="{escaped(where)}">See what becomes of it.</a></p>'
         return html("Thank you", link, 201, location=where, access_control_allow_origin="*")

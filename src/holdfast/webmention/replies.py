@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, TypeAlias
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import msgspec
 
@@ -26,6 +26,7 @@ __all__ = [
     "json",
     "path_of",
     "prefers_html",
+    "quoted",
     "respond",
 ]
 
@@ -112,6 +113,11 @@ def path_of(scope: Scope) -> str:
     path, root = scope.get("path", ""), scope.get("root_path", "").rstrip("/")
     whole = path if not root or path == root or path.startswith(root + "/") else root + path
     return str(whole).rstrip("/")
+
+
+def quoted(path: str) -> str:
+    """As it stands in a URL: the server has decoded it, so it may hold what no header and no link can."""
+    return quote(path, safe="/!$&'()*+,;=:@~", errors="replace")
 
 
 def here(scope: Scope, site: str | None) -> str:

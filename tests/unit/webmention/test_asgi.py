@@ -234,3 +234,11 @@ async def test_what_is_no_request_passes_through() -> None:
 def test_what_would_break_the_header_is_a_value_error(url: str) -> None:
     with pytest.raises(ValueError, match="advertise"):
         advertise(answering(), url)
+
+
+async def test_a_path_that_was_decoded_says_nothing_in_a_header() -> None:
+    async with lab() as here:
+        path = "/webmention/\r\nset-cookie: a=b\N{BLACK STAR}"
+        answer = await ask(endpoint(here.inbound), "POST", path, form={"source": SOURCE, "target": POST})
+        assert answer.status == 201
+        assert answer.headers["location"].startswith(f"{SITE}/webmention/%0D%0Aset-cookie:%20a=b%E2%98%85/")
