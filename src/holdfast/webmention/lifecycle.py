@@ -37,7 +37,8 @@ ATTEMPTS = 6
 BACKOFF = 60.0  # seconds after the first failure; each further one waits four times as long
 DAY = 86_400.0
 CHECKS = (1 * DAY, 7 * DAY, 30 * DAY, 90 * DAY)  # after it was verified; the last again and again
-KEPT = {"invalid": 7 * DAY, "gone": 30 * DAY, "declined": 30 * DAY}  # then forgotten; not what a person declined
+# Then it is forgotten; what a person declined is not.
+KEPT = {"invalid": 7 * DAY, "gone": 30 * DAY, "declined": 30 * DAY}
 LOG = 20
 SAYS = 300  # characters of one entry
 

@@ -18,7 +18,7 @@ from holdfast.errors import StoreError
 from holdfast.webmention import formats, urls
 from holdfast.webmention.inbound import Inbound
 from holdfast.webmention.mentions import MentionType, ReceivedMention
-from holdfast.webmention.replies import App, Receive, Reply, Scope, Send, here, json, path_of, respond
+from holdfast.webmention.replies import App, Receive, Reply, Scope, Send, here, json, path_of, quoted, respond
 
 __all__ = ["MOST", "Query", "reading"]
 
@@ -142,7 +142,8 @@ async def _answer(inbound: Inbound, scope: Scope) -> Reply:
     if not mentions:
         return await _count(inbound, query)
     origin = here(scope, inbound.site)
-    return await _mentions(inbound, query, ending or "json", origin + mount, origin + path_of(scope))
+    path = quoted(path_of(scope))
+    return await _mentions(inbound, query, ending or "json", origin + quoted(mount), origin + path)
 
 
 async def _mentions(inbound: Inbound, query: Query, ending: str, mount: str, url: str) -> Reply:
@@ -181,6 +182,8 @@ async def _found(inbound: Inbound, query: Query) -> list[ReceivedMention]:
             beyond = newest and query.since_id is not None and mention.number <= query.since_id
             if some >= enough or read >= MOST or beyond:
                 break
+        if read >= MOST:
+            break
     ordered = {mention.id: mention for mention in found}.values()
     return sorted(ordered, key=_KEYS[query.sort], reverse=query.down)[start:end]
 

@@ -241,3 +241,20 @@ async def test_what_nobody_wants_is_not_read_without_end(monkeypatch: pytest.Mon
         here.inbound.received = counted  # type: ignore[method-assign]
         assert await sources(here, f"domain=two.example&target={POST}") == []
         assert read == 2
+
+
+async def test_many_lists_are_read_no_further_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST", 3)
+    async with lab(accept="all", site=None, targets=lambda _: True) as here:
+        await fill(here)
+        pages = 0
+        page = here.driver.page
+
+        async def counted(*arguments: Any, **more: Any) -> Any:
+            nonlocal pages
+            pages += 1
+            return await page(*arguments, **more)
+
+        here.driver.page = counted  # type: ignore[method-assign]
+        await sources(here, "&".join(f"target[]={POST}%23{number}" for number in range(50)))
+        assert pages <= 3
