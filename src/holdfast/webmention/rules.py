@@ -133,6 +133,7 @@ class Rulebook:
         self._driver, self._kind, self._now = driver, kind, now
         self._rules = Rules()
         self._read_at: float | None = None
+        self._changes = 0  # made here: what was read across one of them is not fresh
 
     async def rules(self) -> Rules:
         """As they are now, or were seconds ago."""
@@ -152,7 +153,7 @@ class Rulebook:
         await self._driver.write(
             [Put(self._kind, urls.digest(rule.pattern), msgspec.json.encode(rule), tags=(kind,))]
         )
-        self._read_at = None
+        self._changed()
         return rule
 
     async def remove(self, pattern: str) -> bool:
@@ -160,15 +161,19 @@ class Rulebook:
         ident = urls.digest(normal(pattern))
         there = (await self._driver.get(self._kind, [ident]))[0] is not None
         await self._driver.write([Drop(self._kind, ident)])
-        self._read_at = None
+        self._changed()
         return there
 
+    def _changed(self) -> None:
+        self._changes += 1
+        self._read_at = None
+
     async def _read(self) -> None:
-        read_at, found, after = self._now(), list[Rule](), None
+        read_at, changes, found, after = self._now(), self._changes, list[Rule](), None
         while True:
             page = await self._driver.page(self._kind, after=after, limit=1000)
             found += [msgspec.json.decode(document.data, type=Rule) for document in page]
             if len(page) < 1000 or len(found) >= MAX_RULES:
                 break
             after = page[-1].number
-        self._rules, self._read_at = Rules(found), read_at
+        self._rules, self._read_at = Rules(found), read_at if changes == self._changes else None

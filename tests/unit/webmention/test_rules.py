@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from tests.unit.webmention.receiving_lab import Clock
 
+from holdfast.webmention.driver import Document
 from holdfast.webmention.drivers.memory import MemoryDriver
 from holdfast.webmention.mentions import Rule
 from holdfast.webmention.rules import FRESH, Rulebook, Rules, matches, normal
@@ -80,6 +82,22 @@ async def test_a_pattern_has_one_rule_and_the_latest_counts() -> None:
     assert await book.remove("*.bob.example") is True
     assert await book.remove("bob.example") is False
     assert (await book.rules()).all == ()
+
+
+async def test_what_was_read_before_a_rule_was_made_here_is_not_fresh() -> None:
+    driver, clock = MemoryDriver(), Clock()
+    await driver.open()
+    book, page = Rulebook(driver, "t:m:r", now=clock), driver.page
+
+    async def slow(*given: Any, **named: Any) -> list[Document]:
+        found = await page(*given, **named)
+        driver.page = page  # type: ignore[method-assign]
+        await book.add("block", "spam.example")  # while somebody reads
+        return found
+
+    driver.page = slow  # type: ignore[method-assign]
+    await book.rules()
+    assert (await book.rules()).blocked("https://spam.example/") == "spam.example"
 
 
 async def test_what_another_process_changed_is_seen_in_seconds() -> None:
