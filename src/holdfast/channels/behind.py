@@ -115,7 +115,8 @@ class _Line:
         """It is the last in the line; it leaves now if nothing stands in its way."""
         self._waiting.append(message)
         left = self._left
-        if not self._failing and (not left or left[-1].waiter is None is message.waiter):
+        alone = len(self._waiting) == 1
+        if not self._failing and (not left or (alone and left[-1].waiter is None is message.waiter)):
             self._leave()
         elif message.waiter is not None:
             self.hurry()  # somebody waits, and would ask the store now

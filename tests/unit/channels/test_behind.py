@@ -250,3 +250,19 @@ async def test_a_store_that_takes_nothing_more_is_asked_again(monkeypatch: pytes
         monkeypatch.setattr(core, "begin", refuse)
         await show(channels, 0, 1, 2)
         assert await kept(channels) == [0, 1, 2]
+
+
+async def test_what_is_stored_first_does_not_leave_because_another_is_shown_behind_it() -> None:
+    driver = FaultyDriver()
+    async with opened(driver) as (channels, room):
+        driver.fault = times(1)
+        await show(channels, 0)
+        await driver.waiting.wait()
+        keep = keeping(channels, 1)
+        await turns()
+        await show(channels, 2)
+        driver.go.set()
+        with pytest.raises(StoreUnavailable, match="before it"):
+            await keep
+        assert await kept(channels) == [0, 2]
+        assert [each.payload["n"] for each in room.received] == [0, 2]
