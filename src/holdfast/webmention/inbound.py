@@ -43,8 +43,8 @@ class Inbound:
             rule of `allow` accepts needs none in any case, and what a rule blocks is never accepted.
         targets: asked about every target, of the site too.
         limits: how much may wait.
-        on_mention: called, or awaited, with each mention that was verified and is new or another than it was:
-            `state` says which. What it raises goes to the loop's exception handler and changes nothing.
+        on_mention: called, or awaited (a minute at most), with each mention that was verified and is new or another
+            than it was: `state` says which. What it raises goes to the loop's exception handler and changes nothing.
         policy: refuses what is seen without a look-up, such as an address in place of a name, before it is queued.
     """
 

@@ -35,6 +35,7 @@ OnMention: TypeAlias = Callable[[ReceivedMention], Awaitable[Any] | Any]
 
 ACCEPT = "text/html, application/xhtml+xml, application/json;q=0.8, text/plain;q=0.7, */*;q=0.1"
 DEADLINE = 30.0  # seconds for one source, whatever its `Web` allows; well below the lease
+TELLING = 60.0  # seconds for the callback: nobody else's turn waits for what it does
 LARGE = 32_768  # bytes from which on a page is read beside the loop, so that answers do not wait for it
 TRIES = 8
 _LATER = frozenset((408, 425, 429))
@@ -71,7 +72,7 @@ class Verifier:
         await self.tell(before, after)
         photo = after.mention.mention.author.photo if after.mention.mention is not None else None
         if finding.found == "linked" and photo and after.mention.state in ("accepted", "pending"):
-            await self._photo(photo)
+            await self._photo(photo, accepted=after.mention.state == "accepted")
 
     async def tell(self, before: Held, after: Held) -> None:
         """Let listeners and the callback know of a mention that is new, or another than it was."""
@@ -88,16 +89,17 @@ class Verifier:
         try:
             answer = self._on_mention(now)
             if inspect.isawaitable(answer):
-                await answer
+                async with asyncio.timeout(TELLING):
+                    await answer
         except Exception as exc:  # noqa: BLE001 - the mention is stored; what is made of it elsewhere is not ours
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "webmention: on_mention failed", "exception": exc}
             )
 
-    async def _photo(self, url: str) -> None:
+    async def _photo(self, url: str, *, accepted: bool) -> None:
         try:
             async with asyncio.timeout(DEADLINE):
-                await self._portraits.keep(self._web, url)
+                await self._portraits.keep(self._web, url, accepted=accepted)
         except TimeoutError:
             pass  # the placeholder stands for it
         except StoreError:

@@ -22,8 +22,8 @@ class Shelf:
 
         self.portraits = Portraits(self.driver, "t:m:p", most=most, now=self.clock, fetch=fetch)
 
-    async def keep(self, url: str) -> None:
-        await self.portraits.keep(self.web, url)
+    async def keep(self, url: str, *, accepted: bool = True) -> None:
+        await self.portraits.keep(self.web, url, accepted=accepted)
 
     async def has(self, url: str) -> bool:
         return await self.portraits.get(urls.digest(url)) is not None
@@ -58,3 +58,18 @@ async def test_there_are_never_more_than_so_many() -> None:
         await shelf.keep(url)
     assert [url for url in "abcde" if await shelf.has(url)] == ["c", "d", "e"]
     assert await shelf.driver.count("t:m:p", [""]) == [3]
+
+
+async def test_strangers_put_out_strangers_before_those_who_were_accepted() -> None:
+    shelf = Shelf(most=3)
+    await shelf.driver.open()
+    await shelf.keep("a")
+    await shelf.keep("b", accepted=False)
+    await shelf.keep("c", accepted=False)
+    await shelf.keep("c")  # accepted meanwhile
+    for url in "defg":
+        await shelf.keep(url, accepted=False)
+    assert [url for url in "abcdefg" if await shelf.has(url)] == ["a", "c", "g"]
+    await shelf.keep("a", accepted=False)  # another mention has it too
+    await shelf.keep("h")
+    assert [url for url in "aceg" if await shelf.has(url)] == ["a", "c"]

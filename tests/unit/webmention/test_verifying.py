@@ -289,6 +289,20 @@ async def test_a_store_that_fails_is_raised_and_nothing_is_lost() -> None:
         assert await here.state(mention) == "pending"
 
 
+async def test_a_callback_that_never_returns_takes_nobody_elses_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifying, "TELLING", 0.01)
+    heard: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context["exception"]))
+
+    async def never(_: object) -> None:
+        await asyncio.Event().wait()
+
+    async with lab(on_mention=never) as here:
+        async with asyncio.timeout(5):
+            assert (await here.verified()).state == "pending"
+    assert [type(each) for each in heard] == [TimeoutError]
+
+
 # --- photos ---
 
 PHOTO = '<img class="u-photo" src="/me.png">'
