@@ -30,6 +30,8 @@ LEASE = 120.0  # seconds; above what one may wait in hand, and then need
 PATIENCE = 60.0  # seconds in hand after which a claim is let go: its lease is no longer sure to last
 LOOK = 1.0  # seconds after which, while some are under way, it is asked whether others are due
 PUT_BACK = 10.0  # seconds at least
+PUT_BACK_LONGEST = 600.0
+A_LOT = 200  # put back of one host, from which on they wait longer: thousands would be written all the time
 GOODBYE = 2.0  # seconds for giving back what was claimed
 
 Process: TypeAlias = Callable[[Document], Awaitable[None]]
@@ -78,8 +80,10 @@ class Workers:
     async def claim(self, limit: int) -> list[Document]:
         return await self._inbox.driver.claim(self._inbox.kind, lease=round(LEASE * 1000), limit=limit)
 
-    async def put_back(self, document: Document) -> None:
-        at = self._inbox.now() + PUT_BACK * (1 + random.random())
+    async def put_back(self, document: Document, before: int = 0) -> None:
+        """Due again in a while; a longer one the more of its host were put back before."""
+        wait = min(PUT_BACK * (1 + before // A_LOT), PUT_BACK_LONGEST)
+        at = self._inbox.now() + wait * (1 + random.random())
         await self._inbox.put(msgspec.structs.replace(held_of(document), next_at=at), expect=document.version)
 
     async def release(self, documents: Sequence[Document]) -> None:
@@ -115,6 +119,7 @@ class _Turn:
         self._workers, self._limit = workers, limit
         self._running: dict[asyncio.Task[None], Document] = {}
         self._hand: dict[str, deque[tuple[Document, float]]] = {}
+        self._put_back: Counter[str] = Counter()  # by host, while it has some in hand
         self.done = 0
         self.error: BaseException | None = None
 
@@ -184,7 +189,8 @@ class _Turn:
         elif len(self._hand.setdefault(host, deque())) < IN_HAND:
             self._hand[host].append((document, time.monotonic()))
         else:
-            await self._workers.put_back(document)
+            self._put_back[host] += 1
+            await self._workers.put_back(document, self._put_back[host])
 
     def _from_hand(self) -> None:
         for host in list(self._hand):
@@ -195,6 +201,7 @@ class _Turn:
                     self._start(document, host)
             if not waiting:
                 del self._hand[host]
+                self._put_back.pop(host, None)
 
     def _start(self, document: Document, host: str) -> None:
         self._running[self._workers.start(document, host)] = document

@@ -143,6 +143,27 @@ async def test_what_was_put_back_is_due_again_soon() -> None:
         assert first + await here.workers.run() == working.IN_HAND + 5
 
 
+async def test_thousands_of_one_host_are_not_claimed_and_put_back_all_the_time() -> None:
+    async with bench() as here:
+        await here.add(1000, "one.example")
+        here.open.clear()
+        running = asyncio.ensure_future(here.workers.run())
+        await here.until(2)
+        for _ in range(10_000):
+            if await here.driver.next_due("t:m:i"):
+                break
+            await asyncio.sleep(0)
+        here.clock.at += 2 * working.PUT_BACK
+        again = await here.driver.claim("t:m:i", lease=1000, limit=1000)
+        assert len(again) <= working.A_LOT
+        here.clock.at += working.PUT_BACK * 10
+        again += await here.driver.claim("t:m:i", lease=1_000_000, limit=1000)
+        assert len(again) > 900
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+
 async def test_what_comes_while_another_hangs_is_not_left_until_that_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
