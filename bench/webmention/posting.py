@@ -14,8 +14,7 @@ from bench.webmention.site import BLOG, addresses
 
 __all__ = ["PATIENCE", "Posted", "post_all"]
 
-QUEUED: Final = 1_000
-POSTS: Final = 200
+ACCEPTED: Final = (200, 201, 202)
 PATIENCE: Final = 5.0
 """Seconds that an answer is waited for."""
 ALTOGETHER: Final = 15.0
@@ -52,7 +51,7 @@ async def post_all(port: int, site_port: int, hosts: int, *, queued: int, posts:
     asking = [asyncio.ensure_future(_post(port, url)) for url in hanging]
     done, waiting = await asyncio.wait(asking, timeout=SETTLE)
     try:
-        answered = sum(task.exception() is None and task.result() in (201, 202) for task in done)
+        answered = sum(task.exception() is None and task.result() in ACCEPTED for task in done)
         busy = await _timed(port, [f"http://{where[at % hosts]}/busy/{at}" for at in range(posts)])
     finally:
         for task in waiting:
@@ -72,7 +71,7 @@ async def _timed(port: int, sources: list[str]) -> list[float]:
         except TimeoutError:
             times.append(PATIENCE * 1e3)
         else:
-            if status not in (200, 201, 202):
+            if status not in ACCEPTED:
                 raise RuntimeError(f"answered {status}")
             times.append((time.perf_counter() - began) * 1e3)
         if time.perf_counter() > until:

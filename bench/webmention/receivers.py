@@ -7,7 +7,6 @@ The libraries `indieweb-utils` and `ronkyuu` have no endpoint.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -16,6 +15,7 @@ from importlib import import_module
 from typing import Any, Final
 
 import uvicorn
+import uvloop
 
 from bench.webmention.site import addresses
 
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     where = [f"{address}:{options.site_port}" for address in addresses(options.hosts)]
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        asyncio.run(_serve(options.name, options.port, where, directory))
+        uvloop.run(_serve(options.name, options.port, where, directory))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -114,8 +115,6 @@ class _Receiver(ServerProcess):
         )
 
     def _ready(self) -> bool:
-        import socket
-
         with socket.create_connection(("127.0.0.1", self.port), 1):
             return True
 
@@ -127,6 +126,8 @@ def post(name: str, site: Site, *, queued: int, posts: int) -> Posted:
             return asyncio.run(post_all(receiver.port, site.port, site.hosts, queued=queued, posts=posts))
         except (OSError, RuntimeError) as exc:
             raise Failed(f"{exc}; {' '.join(receiver.log().split()[-12:])}") from exc
+        finally:
+            receiver.kill()  # one whose threads all wait would take its time
 
 
 def _module(name: str, *options: str) -> list[str]:

@@ -35,7 +35,9 @@ class Given:
 async def _holdfast(given: Given, store: str) -> AsyncIterator[Send]:
     from holdfast.webmention import NetworkPolicy, Webmention
 
-    logging.getLogger("holdfast.webmention").setLevel(logging.ERROR)  # the exceptions of the policy, all of them
+    logging.getLogger("holdfast.webmention").setLevel(
+        logging.ERROR
+    )  # the exceptions of the policy, all of them
     async with Webmention(store, policy=NetworkPolicy(allow=given.hosts)) as mentions:
 
         async def send(source: str, html: str, targets: Sequence[str]) -> int:
