@@ -76,7 +76,8 @@ class Behind:
         if line is None:
             line = self.lines[key] = _Line(self, key)
             work = line.work()
-            line.task = asyncio.get_running_loop().create_task(work, name="holdfast channels behind")
+            # Not by the loop's factory: an eager task would end before there is anything to do.
+            line.task = asyncio.Task(work, loop=asyncio.get_running_loop(), name="holdfast channels behind")
         line.add(message)
 
     def failed(self, op: Append) -> None:

@@ -128,7 +128,8 @@ class Core:
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """A task of ours, kept until it ends, cancelled at close."""
-        task = asyncio.create_task(work, name=name)
+        # Not by the loop's factory, which may be eager: whoever spawns keeps the task, to know that it runs.
+        task = asyncio.Task(work, loop=asyncio.get_running_loop(), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -266,3 +267,20 @@ async def test_what_is_stored_first_does_not_leave_because_another_is_shown_behi
             await keep
         assert await kept(channels) == [0, 2]
         assert [each.payload["n"] for each in room.received] == [0, 2]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="loops have no eager tasks")
+async def test_a_line_is_worked_off_where_tasks_begin_at_once() -> None:
+    asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - not in 3.11
+    async with Channels("memory://", [Room]) as channels, ChannelClient(channels) as client:
+        room = await client.join(TOPIC)
+        for _ in range(3):
+            await show(channels, 1, 2)
+            await turns()
+        assert channels.hub.publishing._behind.count == 0
+        assert len(await kept(channels)) == 6
+        assert [each.payload["n"] for each in room.received] == [1, 2] * 3
+        follower = channels.hub.rooms[channels.hub.prefix + TOPIC].follower
+        follower.catch_up()
+        await turns()
+        assert follower._reading is None

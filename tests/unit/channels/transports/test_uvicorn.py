@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -311,3 +312,14 @@ async def test_a_shutdown_does_not_wait_for_an_answer_that_does_not_come(site: S
         await site.waiting.wait()
         server.should_exit = True
         assert (await asking).startswith("HTTP/1.1 500 ")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="loops have no eager tasks")
+async def test_ours_talks_where_tasks_begin_at_once(site: Site) -> None:
+    asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - not in 3.11
+    async with (
+        served(site) as (_, port),
+        connect(f"ws://127.0.0.1:{port}/socket/websocket?vsn=2.0.0") as client,
+    ):
+        await client.send('[null,"1","phoenix","heartbeat",{}]')
+        assert "ok" in str(await asyncio.wait_for(client.recv(), 5))
