@@ -33,9 +33,10 @@ soak: setup ## the full figures: kills and faults on every engine, into docs/ben
 	HOLDFAST_SOAK=1 $(BIN)/python -m pytest -m soak -q tests $(ARGS)
 
 bench: ## every speed figure, side by side with its peers, into docs/benchmarks.md
-	@sh tools/setup.sh $(BENCH_VENV) redis,postgres,sqlalchemy,serve bench/requirements.txt
+	@sh tools/setup.sh $(BENCH_VENV) redis,postgres,sqlalchemy,serve,webmention bench/requirements.txt
 	$(BENCH_VENV)/bin/python -m bench.persist --write $(ARGS)
 	$(BENCH_VENV)/bin/python -m bench.channels --write $(ARGS)
+	$(BENCH_VENV)/bin/python -m bench.webmention --write $(ARGS)
 
 docs: setup ## the documentation site, into site/
 	$(BIN)/zensical build

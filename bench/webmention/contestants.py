@@ -34,7 +34,8 @@ EVERYONE: Final = (
     Contestant(
         "holdfast",
         "Holdfast",
-        f"`Webmention(\"memory://\")`, {PLACES} targets at once; every mention is stored before it is told, its result after",
+        f"`Webmention(\"memory://\")`, {PLACES} targets at once; every mention is stored before it is told, "
+        "its result after",
     ),
     Contestant("holdfast-sqlite", "Holdfast, SQLite", "the same with `sqlite:///`: both are on disk"),
     Contestant(
@@ -53,11 +54,13 @@ EVERYONE: Final = (
     Contestant("indieweb-utils", "indieweb-utils", "`send_webmention` in a loop", many=False, why=_LOOP),
     Contestant(
         "indieweb-utils-threads", f"indieweb-utils, {CALLERS} threads",
-        f"the same in {CALLERS} threads of the caller's own, which no page of its documentation has", many=False, why=_LOOP,
+        f"the same in {CALLERS} threads of the caller's own, which no page of its documentation has",
+        many=False, why=_LOOP,
     ),
     Contestant("ronkyuu", "ronkyuu", "`findMentions`, then `sendWebmention` in a loop", many=False, why=_LOOP),
     Contestant(
-        "ronkyuu-threads", f"ronkyuu, {CALLERS} threads", f"the same in {CALLERS} threads of the caller's own", many=False, why=_LOOP
+        "ronkyuu-threads", f"ronkyuu, {CALLERS} threads", f"the same in {CALLERS} threads of the caller's own",
+        many=False, why=_LOOP,
     ),
 )  # fmt: skip
 

@@ -32,10 +32,12 @@ def _preface(run: Run) -> str:
         f"`{run.command}` ({number(run.minutes)} minutes; load average before: {run.load})",
         f"{run.machine}. {run.versions}.",
         f"{run.hosts} hosts are as many addresses of loopback, served by one process on core 1, each answer "
-        f"{run.delay * 1e3:g} ms late: a page of 4 KB that names its endpoint in its head, then 202 to a POST. Whoever is "
-        "measured has core 0, and a process of its own for each figure, warmed by eight targets that do not count. "
-        f"{run.rounds} round{'s' * (run.rounds > 1)}, and in each, for each table, every row in turn. Figures are medians "
-        "of the rounds, min–max is the spread of the first column; every target was told, as the web counts it. "
+        f"{run.delay * 1e3:g} ms late: a page of 4 KB that names its endpoint in its head, then 202 to a POST. "
+        "Whoever is measured has core 0, and a process of its own for each figure, "
+        "warmed by eight targets that do not count. "
+        f"{run.rounds} round{'s' * (run.rounds > 1)}, and in each, for each table, every row in turn. "
+        "Figures are medians of the rounds, min–max is the spread of the first column; "
+        "every target was told, as the web counts it. "
         "*Holdfast is* gives the median of the ratios of each round. CPU is that of the process, all threads.",
     ]
     if run.failed:
@@ -89,7 +91,8 @@ def _many(run: Run) -> str:
     why = "\n".join(f"- **{each.title}** –: {each.why}" for each in EVERYONE if not each.many and each.why)
     growth = (
         "Growth is that of the resident set from before the call to its highest. What Holdfast returns lists every "
-        "mention, and in `memory://` every mention is kept besides; pages, connections and tasks are what must not add up."
+        "mention, and in `memory://` every mention is kept besides; "
+        "pages, connections and tasks are what must not add up."
     )
     return f"### {run.many:,} targets on {run.hosts} hosts\n\n{growth}\n\n{markdown(head, [*rows, *lacking])}\n\n{why}"
 
@@ -133,7 +136,7 @@ def _posting(run: Run) -> str:
         "min–max",
         "p99 ms",
         "nothing queued, ms",
-        "of the thousand, answered at once",
+        "of the hanging, answered at once",
     )
     rows = []
     for name, turns in run.posted.items():
@@ -142,7 +145,7 @@ def _posting(run: Run) -> str:
             [
                 f"**{TITLES[name]}**" if name == "holdfast" else TITLES[name],
                 _waited(median(busy)),
-                f"{number(min(busy))}–{_waited(max(busy))}",
+                f"{_waited(min(busy))}–{_waited(max(busy))}" if len(busy) > 1 else "",
                 _waited(median(each.p99_ms for each in turns)),
                 number(median(each.calm_ms for each in turns)),
                 number(median(each.queued for each in turns)),
@@ -150,9 +153,10 @@ def _posting(run: Run) -> str:
         )
     rows += [[name, "–", "", "", "", ""] for name in NO_ENDPOINT]
     text = (
-        f"Each receiver under uvicorn (uvloop) on core 0. Mentions from {run.queued:,} sources that never answer are posted, then "
-        f"{run.posts} others, one after the other, each on a connection of its own: how long until the answer. One that did "
-        f"not come within {PATIENCE:g} s counts as that. *webmentions* verifies before it answers (its FastAPI "
+        f"Each receiver under uvicorn (uvloop) on core 0. Mentions from {run.queued:,} sources that never answer are "
+        f"posted, then {run.posts} others, one after the other, each on a connection of its own: how long until "
+        f"the answer. One that did not come within {PATIENCE:g} s counts as that. *webmentions* verifies before it "
+        "answers (its FastAPI "
         "adapter, in the framework's 40 threads), so that a POST takes as long as its source."
     )
     why = "\n".join(f"- **{name}** –: {reason}" for name, reason in NO_ENDPOINT.items())

@@ -54,7 +54,8 @@ def web(hosts: int, delay: float) -> Iterator[Site]:
         process = subprocess.Popen(
             command, cwd=ROOT, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
         line = process.stdout.readline()
         if not line:

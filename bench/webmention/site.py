@@ -88,7 +88,8 @@ class _Conversation(asyncio.Protocol):
 
 
 def _reply(status: int, body: bytes) -> bytes:
-    head = f"HTTP/1.1 {status} Whatever\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {len(body)}\r\n\r\n"
+    kind = "text/html; charset=utf-8"
+    head = f"HTTP/1.1 {status} Whatever\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
