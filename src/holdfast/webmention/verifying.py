@@ -185,12 +185,22 @@ class Verifier:
             why = f"a rule accepts {pattern}"
         elif self._accept == "all":
             why = "everybody is accepted"
+        elif self._accept == "known" and await self._is_there(mention):
+            finding = msgspec.structs.replace(
+                finding, says=f"{finding.says}; it is here by its permalink already"
+            )
         elif self._accept == "known" and (await self._inbox.count(f"k:{voice(mention)}"))[0]:
             why = f"{netloc(mention.source_url)} had one accepted before"
         says = finding.says
         if why is not None:
             return msgspec.structs.replace(finding, says=f"{says}; {why}", state="accepted")
         return msgspec.structs.replace(finding, says=f"{says}; a moderator decides", state="pending")
+
+    async def _is_there(self, mention: ReceivedMention) -> bool:
+        """Under the address that it gives itself. Strangers can tell of `?1`, `?2` … of a page whose voice is known."""
+        url = None if mention.mention is None else mention.mention.url
+        ident = mention.id if url is None else urls.digest(url, mention.target_url)
+        return ident != mention.id and await self._inbox.get(ident) is not None
 
 
 def _without_body(page: Page) -> Finding | None:

@@ -303,6 +303,25 @@ async def test_a_callback_that_never_returns_takes_nobody_elses_turn(monkeypatch
     assert [type(each) for each in heard] == [TimeoutError]
 
 
+async def test_copies_of_a_known_page_under_other_addresses_wait_for_a_moderator() -> None:
+    async with lab() as here:
+        permalink = f'<a class="u-url" href="{SOURCE}">#</a>'
+        first = await here.verified()
+        await here.inbound.accept(first.id)
+        body = entry().replace("</article>", permalink + "</article>")
+        here.web.html(SOURCE, body)
+        for copy in (f"{SOURCE}?1", f"{SOURCE}?2"):
+            here.web.html(copy, body)
+            mention = await here.inbound.receive(copy, POST)
+            await here.inbound.work()
+            found = await here.inbound.get(mention.id)
+            assert found is not None
+            assert found.state == "pending"
+            assert "by its permalink already" in found.log[-1].says
+        another = await here.verified("https://bob.example/another")
+        assert another.state == "accepted"
+
+
 # --- photos ---
 
 PHOTO = '<img class="u-photo" src="/me.png">'
