@@ -85,12 +85,13 @@ def going_on(
 class _Waiting:
     """A task that has nothing to do yet: it does the rest of one thing, and ends with it."""
 
-    __slots__ = ("before", "context", "rest", "task")
+    __slots__ = ("before", "context", "rest", "task", "wake")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, before: contextvars.Context) -> None:
         self.before = before
         self.context = before.copy()
-        self.rest: asyncio.Future[tuple[Driver, Any]] = loop.create_future()
+        self.rest: tuple[Driver, Any] | None = None
+        self.wake: asyncio.Future[None] = loop.create_future()
         run = self._run()
         run.send(None)  # a task that is cancelled before its first step would not get to its `except`
         self.task = loop.create_task(run, context=self.context)
@@ -98,13 +99,14 @@ class _Waiting:
     async def _run(self) -> None:
         try:
             await _begun()
-            await self.rest
+            await self.wake
         except asyncio.CancelledError as exc:
-            if not self.rest.done() or self.rest.cancelled():
+            if self.rest is None:
                 raise
-            await going_on(*self.rest.result(), exc)
+            await going_on(*self.rest, exc)
         else:
-            await going_on(*self.rest.result())
+            assert self.rest is not None
+            await going_on(*self.rest)
 
 
 @coroutine
@@ -141,14 +143,16 @@ class Beginning:
             loop.call_exception_handler({"message": "channels: a task failed", "exception": exc})
         else:
             if waits is not ENDED:
-                one.rest.set_result((driver, waits))
+                one.rest = driver, waits
+                if not one.wake.done():  # it may have cancelled itself
+                    one.wake.set_result(None)
                 return task
             give_back(driver)
         finally:
             _leave(loop, task)
-        if one.context == one.before:
+        if one.context == one.before and not one.wake.done():
             self._waiting.append(one)
-        else:  # it has set a context variable, which is for nobody else to see
+        else:  # it has cancelled itself, or set a context variable, which is for nobody else to see
             task.cancel()
         return None
 

@@ -242,3 +242,31 @@ async def test_it_sees_the_variables_of_who_opened_and_not_of_whose_connection_i
         await outside(partial(one.run, beginning.begin, work()))
     beginning.close()
     assert seen == ["nobody"] * 2
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_what_cancels_itself_at_once_ends_itself_and_nobody_after_it(
+    beginning: Beginning, waits: bool
+) -> None:
+    ended: list[str] = []
+
+    async def work() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        if waits:
+            try:
+                await asyncio.sleep(5)
+            except asyncio.CancelledError:
+                ended.append("cancelled")
+                raise
+
+    async def after() -> None:
+        await asyncio.sleep(0)
+        ended.append("after")
+
+    await outside(lambda: beginning.begin(nothing()))
+    await turns()
+    await outside(lambda: beginning.begin(work()))
+    await asyncio.wait({await outside(lambda: beginning.begin(after()))})
+    assert ended == (["cancelled", "after"] if waits else ["after"])

@@ -117,7 +117,8 @@ class Writing(Socket):
             self._idle = True
             give_back(driver)
             return
-        self._wake.set_result(None)
+        if not self._wake.done():  # what it runs may have cancelled it: `_woken` sees to that
+            self._wake.set_result(None)
         self._put(frames[taken:])
 
     def _put(self, frames: Iterable[Frame]) -> None:
