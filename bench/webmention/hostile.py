@@ -23,6 +23,7 @@ SOURCE = "http://somebody.example/post"
 SHAPES: Final = ("div", "b", "table", "lists")
 """What the peers are given; Holdfast gets all that its tests have."""
 
+END: Final = '<a rel="webmention" href="http://somebody.example/take">here</a>'
 LOOKS: Final = ("verify", "parse", "discover")
 ROWS: Final = ("holdfast", "webmentions", "indieweb-utils", "ronkyuu")
 LACKING: Final = {
@@ -32,10 +33,10 @@ LACKING: Final = {
 
 
 def shapes() -> dict[str, str]:
-    """The hostile megabytes of the tests."""
+    """The hostile megabytes of the tests, each with an endpoint at its end: nobody is done before that."""
     path = Path(__file__).resolve().parents[2] / "tests" / "unit" / "webmention" / "nested_pages.py"
     pages: dict[str, str] = runpy.run_path(str(path))["NESTED"]
-    return pages
+    return {name: html + END for name, html in pages.items()}
 
 
 def _holdfast(look: str, html: str) -> Callable[[], Any]:
