@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import httpx
 import pytest
+import uvicorn
 from tests.acceptance.webmention_rocks import DISCOVERIES, Rocks
 from tests.unit.webmention.site_lab import Lab, Reply, Site
 
@@ -130,9 +133,15 @@ async def test_delete_1_a_post_that_is_gone_tells_its_targets(stage: Stage, ment
 
 @pytest.fixture
 async def endpoint(mentions: Webmention) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app=mentions)
-    async with httpx.AsyncClient(transport=transport, base_url="http://alice.example") as client:
-        yield client
+    """Served by uvicorn, over a real socket."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(mentions, log_level="warning", lifespan="off"))
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
+            yield client
+        server.should_exit = True
+        await serving
 
 
 async def test_receiver_1_a_mention_is_taken_and_a_201_says_where_its_status_is(
@@ -143,7 +152,8 @@ async def test_receiver_1_a_mention_is_taken_and_a_201_says_where_its_status_is(
     answer = await endpoint.post("/", data={"source": source, "target": target})
     assert answer.status_code in (200, 201, 202), answer.text
     if answer.status_code == 201:
-        assert answer.headers["location"]
+        status = await endpoint.get(answer.headers["location"].rpartition("/")[2])
+        assert status.json()["source"] == source
 
 
 @pytest.mark.parametrize(
