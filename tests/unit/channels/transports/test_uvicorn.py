@@ -95,6 +95,7 @@ class Site:
     async def hasty(self, scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "websocket.accept"})
         self.seen += [(await receive())["type"], await receive()]
+        await send({"type": "websocket.close"})
 
     async def slow(self, scope: Any, receive: Any, send: Any) -> None:
         await receive()
