@@ -50,7 +50,7 @@ class Outbound:
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
-        at_once: int = 128,
+        at_once: int = 256,
         per_host: int = 4,
         deadline: float = 10.0,
         lease: float = LEASE,

@@ -28,7 +28,7 @@ class Turns:
     that have somebody in line and room for one more.
     """
 
-    def __init__(self, *, at_once: int = 128, per_host: int = 4) -> None:
+    def __init__(self, *, at_once: int = 256, per_host: int = 4) -> None:
         if at_once < 1 or per_host < 1:
             raise ValueError("turns: at_once and per_host are at least 1")
         self.at_once = at_once

@@ -12,6 +12,7 @@ import hashlib
 import ipaddress
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 __all__ = ["clean", "digest", "host_of", "resolve", "same_site", "without_fragment"]
@@ -124,6 +125,7 @@ def _bounded(parts: _Parts) -> str | None:
     return url if len(url) <= MAX_LENGTH else None
 
 
+@lru_cache(maxsize=512)  # one URL is asked about a dozen times while it is told
 def _absolute(url: str) -> _Parts | None:
     """Of a trimmed URL, with its scheme and both slashes; the host must not be empty."""
     found = _SCHEME.match(url)

@@ -166,7 +166,7 @@ class WebSocketProtocol(asyncio.Protocol):
             lines.append(b"Sec-WebSocket-Protocol: %b" % message["subprotocol"].encode("latin-1"))
         for name, value in (*self._server.default_headers, *message.get("headers", ())):
             lines.append(b"%b: %b" % (name, value))
-        if any(b"\n" in line for line in lines[1:]):
+        if any(b"\n" in line or b"\r" in line for line in lines[1:]):
             raise ValueError("websocket.accept: a header holds a line break")
         return b"\r\n".join([*lines, b"", b""])
 
