@@ -1,6 +1,7 @@
 # Everything here needs Python 3.11+ and make; uv is used where it is installed.
 PORT ?= 8000
 STORE ?= sqlite:///holdfast.db
+SITE ?=
 VENV ?= .venv
 BENCH_VENV ?= .venv-bench
 BIN := $(VENV)/bin
@@ -12,9 +13,9 @@ export PYTHON
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-run: ## start the server on SQLite: make run PORT=8000 STORE=sqlite:///holdfast.db
+run: ## start the server on SQLite: make run PORT=8000 STORE=sqlite:///holdfast.db SITE=https://alice.example
 	@sh tools/setup.sh $(VENV) all
-	@exec $(BIN)/holdfast serve --port $(PORT) --store '$(STORE)' --chat
+	@exec $(BIN)/holdfast serve --port $(PORT) --store '$(STORE)' --chat $(if $(SITE),--site '$(SITE)')
 
 test: setup ## run the tests, with servers of their own on free ports
 	$(BIN)/python -m pytest $(ARGS)
