@@ -15,6 +15,8 @@ a slow commit may show a number below one that was seen already.
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -31,6 +33,8 @@ __all__ = ["PostgresDriver"]
 TABLES: Final = ("holdfast_mentions", "holdfast_mention_tags")
 ATTEMPTS: Final = 20
 """At a statement that did nothing because somebody else was faster: each time one of them got further."""
+LONGEST_REST: Final = 0.1
+"""Seconds between two attempts, at most."""
 _MET: Final = "23505"
 """The row was made by somebody else between the look and the insert: the next look finds it."""
 _END: Final = (1 << 63) - 1
@@ -105,7 +109,9 @@ class PostgresDriver:
             [tag for _, tag in tags],
         )
         what = f"write to {changes[0].kind!r}"
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
+            if attempt > 1:  # two that meet again and again must fall out of step
+                await asyncio.sleep(random.uniform(0, min(LONGEST_REST, 0.002 * 2**attempt)))
             try:
                 ((expected, fresh),) = await self._engine.fetch(0, sql.WRITE, *arguments)
             except StatementRefused as exc:
