@@ -48,13 +48,7 @@ def make_app(settings: Settings, *, persist: Persist | None = None, allow: Seque
     and the site's mentions, as `app.state.mentions`; `allow` names addresses of
     inner networks that those may be fetched from.
     """
-    if persist is None:
-        persist = Persist(
-            settings.store,
-            namespace=settings.namespace,
-            auto_migrate=settings.auto_migrate,
-            max_bytes=settings.max_bytes,
-        )
+    persist = _persist(settings) if persist is None else persist
     tally = Tally()
     access = Access(persist, settings.given_token())
     cursors = Cursors(persist, access)
@@ -81,19 +75,18 @@ def make_app(settings: Settings, *, persist: Persist | None = None, allow: Seque
         finally:
             stop()
 
+    routes = [
+        *values.routes(persist, cursors, access, max_bytes=settings.max_bytes),
+        *metrics.routes(persist, channels, mentions, tally, access),
+        _description(settings, access),
+        *dashboard.routes(),
+    ]
+    if mentions is not None:
+        routes += mentions.routes()
+    if chat is not None and channels is not None:
+        routes += [*chat.routes(channels), Mount("/socket", channels)]
     app = Starlette(
-        routes=[
-            *values.routes(persist, cursors, access, max_bytes=settings.max_bytes),
-            *metrics.routes(persist, channels, mentions, tally, access),
-            _description(settings, access),
-            *dashboard.routes(),
-            *([] if mentions is None else mentions.routes()),
-            *(
-                []
-                if chat is None or channels is None
-                else [*chat.routes(channels), Mount("/socket", channels)]
-            ),
-        ],
+        routes=routes,
         middleware=[Middleware(SecurityHeaders), Middleware(HostCheck, allowed=allowed_hosts(settings))],
         exception_handlers=_answers(dashboard),
         lifespan=lifespan,
@@ -103,6 +96,15 @@ def make_app(settings: Settings, *, persist: Persist | None = None, allow: Seque
     app.state.channels = channels
     app.state.mentions = mentions
     return app
+
+
+def _persist(settings: Settings) -> Persist:
+    return Persist(
+        settings.store,
+        namespace=settings.namespace,
+        auto_migrate=settings.auto_migrate,
+        max_bytes=settings.max_bytes,
+    )
 
 
 def _channels(settings: Settings, chat: Chat | None) -> Channels | None:

@@ -34,7 +34,7 @@ class PlainSocket(Writing):
                     self.hub.admit(self)
                     await self._read(receive)
             except TimeoutError:
-                pass
+                pass  # how `_hush` ends the reading
             finally:
                 self._reading = None
                 if self._hushed is not None:
