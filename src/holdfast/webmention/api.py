@@ -219,8 +219,14 @@ class Webmention:
         For those who run no server: `Webmention(..., background=False)`.
         """
         sending, inbound = self._sending(), self._parts.inbound
-        done = await sending.work(limit) if sending.is_whole or inbound is None else 0
-        return done if inbound is None else done + await inbound.work(limit)
+        done = 0
+        try:
+            if sending.is_whole or inbound is None:
+                done = await sending.work(limit)
+        finally:  # one's own outbox that is away keeps nobody's mention from being verified
+            if inbound is not None:
+                done += await inbound.work(limit)
+        return done
 
     def outgoing(
         self, source_url: str | None = None, *, status: Status | None = None

@@ -11,7 +11,7 @@ from tests.unit.webmention.sending_lab import SOURCE, FakeWeb, answer, hook, pag
 from tests.unit.webmention.test_small import Mine
 
 import holdfast.webmention
-from holdfast.errors import Closed, MissingExtra, NotMigrated, StorageTooSmall, StoreError
+from holdfast.errors import Closed, MissingExtra, NotMigrated, StorageTooSmall, StoreError, StoreUnavailable
 from holdfast.webmention import NetworkPolicy, Webmention, find_links
 from holdfast.webmention.drivers.memory import MemoryDriver
 from holdfast.webmention.pages import Page
@@ -297,6 +297,26 @@ async def test_an_outbox_of_ones_own_has_all_of_sending() -> None:
         assert [m.present for m in (await mentions.delete(SOURCE)).mentions] == [False]
         with pytest.raises(StorageTooSmall):
             await mentions.receive(THEIRS, SOURCE)
+
+
+async def test_an_outbox_that_is_away_keeps_nobody_from_being_verified(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driver = MemoryDriver()
+    await driver.open()
+    outbox = StoredOutbox(driver, "mine")
+    async with Webmention("memory://", outbox=outbox, site=SITE, web=web(), background=False) as mentions:
+        received = await mentions.receive(THEIRS, SOURCE)
+
+        async def away(**_: object) -> None:
+            raise StoreUnavailable("mine: away")
+
+        monkeypatch.setattr(outbox, "claim", away)
+        with pytest.raises(StoreUnavailable, match="mine: away"):
+            await mentions.work()
+        found = await mentions.get(received.id)
+        assert found is not None
+        assert found.state == "pending"
 
 
 def test_two_storages_are_one_too_many() -> None:
